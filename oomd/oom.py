@@ -1,0 +1,183 @@
+"""The question (``OomControl``) and the answer (``Decision``). Frozen records, no I/O."""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import NamedTuple
+
+from oomd.mm_types import Task, TaskId
+
+__all__ = [
+    "Companion",
+    "Constraint",
+    "CurrentTask",
+    "Decision",
+    "Freed",
+    "Kill",
+    "KillPlan",
+    "LetItExit",
+    "NoneKillable",
+    "OomControl",
+    "Panic",
+    "Relatives",
+    "Step",
+    "Value",
+    "Wait",
+]
+
+Value = int | float | str | bool | None
+"""What a trace may hold: everything that JSON has a word for."""
+
+
+class Constraint(Enum):
+    """``enum oom_constraint`` (include/linux/oom.h), by the kernel's names."""
+
+    NONE = "CONSTRAINT_NONE"
+    CPUSET = "CONSTRAINT_CPUSET"
+    MEMORY_POLICY = "CONSTRAINT_MEMORY_POLICY"
+    MEMCG = "CONSTRAINT_MEMCG"
+
+
+class CurrentTask(NamedTuple):
+    """Who is allocating: a thread last seen in direct reclaim (PF_MEMALLOC)."""
+
+    pid: int
+    tid: int
+    seen_ms_ago: int
+    sigkill_pending: bool = False
+    exiting: bool = False
+    starttime_ticks: int = 0
+    """Of the process: whoever holds the pid by now may be somebody else."""
+
+
+class OomControl(NamedTuple):
+    """``struct oom_control``: what is asked. Only the caller sets these."""
+
+    current: CurrentTask | None = None
+    """None: nobody was seen allocating, steps 2 and 4 do not apply."""
+    constraint: Constraint = Constraint.NONE
+    """MEMCG judges the snapshot's ``memcg``; CPUSET and MEMORY_POLICY need ``nodemask``."""
+    nodemask: int | None = None
+    """Bitmask of the nodes that the allocation may use."""
+    manual: bool = False
+    """Asked for by hand, as by sysrq-f: ``force_kill`` on el7, ``is_sysrq_oom()`` later."""
+    gfp_fs: bool = True
+    """``gfp_mask & __GFP_FS``. Not observable; assumed set, as for any page fault."""
+    gfp_mask: int = 0
+    """Not observable; 0 in the kernel's line says so."""
+    victims: frozenset[TaskId] = frozenset()
+    """Chosen before and not gone yet (TIF_MEMDIE, ``tsk_is_oom_victim()``)."""
+    passed_over: frozenset[TaskId] = frozenset()
+    """Victims whose time is up (MMF_OOM_SKIP, which userspace cannot see)."""
+    origins: frozenset[TaskId] = frozenset()
+    """``oom_task_origin()``: swapoff or ksm unmerging. Not observable; assumed none."""
+    spared: frozenset[TaskId] = frozenset()
+    """The guard itself, which no policy may choose."""
+
+
+class Step(NamedTuple):
+    """One of the seven steps of ``out_of_memory()``, as it went."""
+
+    step: int
+    name: str
+    """The kernel's name."""
+    verdict: str
+    """One short sentence."""
+    detail: Mapping[str, Value] = {}
+
+
+class Freed(NamedTuple):
+    """Step 1: the notifiers gave memory back, nobody dies."""
+
+    freed_pages: int
+    constraint: Constraint
+    totalpages: int
+    trace: tuple[Step, ...]
+
+
+class LetItExit(NamedTuple):
+    """Step 2: current is dying already; it gets the reserves and time to finish."""
+
+    task: TaskId
+    comm: str
+    constraint: Constraint
+    totalpages: int
+    trace: tuple[Step, ...]
+
+
+class Panic(NamedTuple):
+    """Step 3 or 6: the kernel would panic."""
+
+    step: int
+    message: str
+    """The kernel's words."""
+    constraint: Constraint
+    totalpages: int
+    trace: tuple[Step, ...]
+
+
+class Kill(NamedTuple):
+    """Step 4 or 5: ``chosen`` goes to ``oom_kill_process()``."""
+
+    chosen: Task
+    points: int
+    """``oom_badness()`` in pages; 0 for the allocating task, which is not scored."""
+    message: str
+    """The kernel's words before ``: Kill process``."""
+    constraint: Constraint
+    totalpages: int
+    trace: tuple[Step, ...]
+
+
+class Wait(NamedTuple):
+    """Step 5 aborted: somebody is dying already, the kernel waits for it."""
+
+    task: TaskId
+    comm: str
+    reason: str
+    constraint: Constraint
+    totalpages: int
+    trace: tuple[Step, ...]
+
+
+class NoneKillable(NamedTuple):
+    """Nothing to kill and no panic either: a memcg, or a manual trigger on mainline."""
+
+    message: str
+    constraint: Constraint
+    totalpages: int
+    trace: tuple[Step, ...]
+
+
+Decision = Freed | LetItExit | Panic | Kill | Wait | NoneKillable
+
+
+class Relatives(NamedTuple):
+    """The second phase: what depends on the chosen process, read once it is known."""
+
+    children: tuple[Task, ...] = ()
+    """Children of every thread of the chosen process."""
+    same_mm: frozenset[TaskId] = frozenset()
+    """Those of the children that have the chosen one's mm, or must be presumed to."""
+    how: str = "kcmp"
+    """``kcmp``, ``equal sizes`` (before a kill: kcmp can block) or ``not observable``."""
+
+
+class KillPlan(NamedTuple):
+    """``oom_kill_process()`` decided: who is the victim."""
+
+    chosen: Task
+    victim: Task
+    """The chosen one, or the child that is sacrificed for it (el7)."""
+    victim_points: int
+    already_dying: bool
+    """The chosen one is exiting: it is marked and nobody is killed."""
+    trace: Step
+    """Step 7."""
+
+
+class Companion(NamedTuple):
+    """Somebody who dies with the victim."""
+
+    task: Task
+    why: str
+    """``sharing_mm`` or ``oom_group``."""
