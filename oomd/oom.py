@@ -16,6 +16,8 @@ __all__ = [
     "KillPlan",
     "LetItExit",
     "NoneKillable",
+    "Notified",
+    "NotifierChain",
     "OomControl",
     "Panic",
     "Relatives",
@@ -48,6 +50,10 @@ class CurrentTask(NamedTuple):
     starttime_ticks: int = 0
     """Of the process: whoever holds the pid by now may be somebody else."""
 
+    @property
+    def ident(self) -> TaskId:
+        return TaskId(self.pid, self.starttime_ticks)
+
 
 class OomControl(NamedTuple):
     """``struct oom_control``: what is asked. Only the caller sets these."""
@@ -70,8 +76,31 @@ class OomControl(NamedTuple):
     """Victims whose time is up (MMF_OOM_SKIP, which userspace cannot see)."""
     origins: frozenset[TaskId] = frozenset()
     """``oom_task_origin()``: swapoff or ksm unmerging. Not observable; assumed none."""
+    vforking: frozenset[TaskId] = frozenset()
+    """``in_vfork()``: between vfork and exec (mainline). Not observable; assumed none."""
     spared: frozenset[TaskId] = frozenset()
     """The guard itself, which no policy may choose."""
+
+
+class Notified(NamedTuple):
+    """What one notifier of the chain answered."""
+
+    name: str
+    priority: int
+    claimed_pages: int = 0
+    verdict: str = "not called"
+
+
+class NotifierChain(NamedTuple):
+    """Step 1 as it went: the chain acts on the machine, so it ran before the decision."""
+
+    results: tuple[Notified, ...] = ()
+    called: bool = False
+    """False in an audit, which lists the notifiers but calls none."""
+    freed_pages: int = 0
+    """What the notifiers claim to have freed, summed."""
+    came_back: bool = True
+    """The threshold that fired is no longer crossed, so the claim was true enough."""
 
 
 class Step(NamedTuple):

@@ -1,0 +1,59 @@
+"""The tasks that can still matter, kept while a scan streams by.
+
+A daemon short of memory cannot hold 30,000 records. These few give the same decision as all
+of them: whoever would stop the scan, whoever would win it, the next best for the trace, and current.
+"""
+
+from heapq import heappush, heappushpop
+
+from oomd.mm.oom_badness import Case, ineligible, oom_badness
+from oomd.mm.select_bad_process import dying
+from oomd.mm_types import Task
+from oomd.oom import Constraint
+
+__all__ = ["Candidates"]
+
+DYING_KEPT = 64
+
+
+class Candidates:
+    """Collects with ``add()`` what ``select_bad_process()`` needs of a population."""
+
+    def __init__(self, case: Case, kept: int = 16) -> None:
+        self._case = case
+        self._kept = max(kept, 2)
+        self._best: list[tuple[int, int, int, Task]] = []
+        self._dying: list[Task] = []
+        self._asked_for: list[Task] = []
+        newest_first = case.oc.constraint is Constraint.MEMCG and not case.policy.last_of_equals
+        # A tie goes to the one met last on mainline, to the one met first on el7.
+        self._tie_sign = 1 if case.policy.last_of_equals or newest_first else -1
+        self.seen = 0
+
+    def add(self, task: Task) -> None:
+        """Look at one task; O(log kept)."""
+        self.seen += 1
+        case = self._case
+        oc = case.oc
+        if task.ident in oc.origins or (oc.current is not None and task.pid == oc.current.pid):
+            self._asked_for.append(task)
+        if dying(task, case):
+            self._dying.append(task)
+            if len(self._dying) > 2 * DYING_KEPT:
+                self._dying = sorted(self._dying, key=lambda one: one.ident[::-1])[:DYING_KEPT]
+            return
+        if ineligible(task, case):
+            return
+        points = oom_badness(task, case.totalpages, case.policy)
+        sign = self._tie_sign
+        entry = (points, sign * task.starttime_ticks, sign * task.pid, task)
+        if len(self._best) < self._kept:
+            heappush(self._best, entry)
+        elif entry > self._best[0]:
+            heappushpop(self._best, entry)
+
+    def tasks(self) -> tuple[Task, ...]:
+        """The kept ones, in fork order."""
+        kept = {task.ident: task for task in self._dying + self._asked_for}
+        kept.update((entry[3].ident, entry[3]) for entry in self._best)
+        return tuple(sorted(kept.values(), key=lambda task: task.ident[::-1]))

@@ -1,0 +1,91 @@
+"""``oom_kill_process()`` decided: whom the signal goes to. The signal itself is an effect."""
+
+from collections.abc import Iterable
+
+from oomd.mm.oom_badness import Case, ineligible, oom_badness
+from oomd.mm.select_bad_process import scan_order
+from oomd.mm.task_will_free_mem import task_will_free_mem
+from oomd.mm_types import OOM_SCORE_ADJ_MIN, Task
+from oomd.oom import Companion, Kill, KillPlan, Relatives, Step, Value
+
+__all__ = ["oom_group_to_kill", "plan_kill", "sharers_to_kill"]
+
+
+def _sacrifice(kill: Kill, relatives: Relatives, case: Case) -> tuple[Task, int]:
+    """el7: the child with the highest badness above 0 dies in place of its parent.
+
+    "If any of p's children has a different mm and is eligible for kill": any eligible child
+    will do, so the parent's own points do not count.
+    """
+    victim, victim_points = kill.chosen, 0
+    for child in scan_order(relatives.children, case):
+        if child.ident in relatives.same_mm or ineligible(child, case):
+            continue
+        points = oom_badness(child, case.totalpages, case.policy)
+        if points > victim_points:
+            victim, victim_points = child, points
+    return victim, victim_points
+
+
+def plan_kill(kill: Kill, relatives: Relatives, case: Case) -> KillPlan:
+    """Who dies for ``kill.chosen``. ``relatives`` matter to a profile with child sacrifice."""
+    chosen = kill.chosen
+    detail: dict[str, Value] = {"chosen_pid": chosen.pid, "victim_pid": chosen.pid}
+    reason = task_will_free_mem(chosen, case.policy)
+    if reason:
+        step = Step(7, "oom_kill_process", f"marked, nobody is killed: {reason}", detail)
+        return KillPlan(chosen, chosen, kill.points, True, step)
+    if not case.policy.child_sacrifice:
+        step = Step(7, "oom_kill_process", "SIGKILL to the chosen process", detail)
+        return KillPlan(chosen, chosen, kill.points, False, step)
+    victim, points = _sacrifice(kill, relatives, case)
+    detail |= {
+        "victim_pid": victim.pid,
+        "children": len(relatives.children),
+        "same_mm": relatives.how,
+    }
+    if victim.ident == chosen.ident:
+        verdict = "SIGKILL to the chosen process: it has no child that could die for it"
+        step = Step(7, "oom_kill_process", verdict, detail)
+        return KillPlan(chosen, chosen, kill.points, False, step)
+    detail["victim_points"] = points
+    step = Step(7, "oom_kill_process", "SIGKILL to a child in place of its parent", detail)
+    return KillPlan(chosen, victim, points, False, step)
+
+
+def sharers_to_kill(victim: Task, sharers: Iterable[Task], case: Case) -> tuple[Companion, ...]:
+    """Who shares the victim's mm and dies with it, lest the memory stays (same function).
+
+    el7 spares oom_score_adj -1000 and a process whose leader has exited (its ``p->mm`` is
+    gone); mainline spares pid 1 alone.
+    """
+    companions = []
+    for task in sharers:
+        if task.ident == victim.ident or task.kthread or task.pid == 1:
+            continue
+        # Unlike the kernel: the guard itself is never killed.
+        if task.ident in case.oc.spared:
+            continue
+        if case.policy.sharers_spare_adj_min:
+            if task.oom_score_adj == OOM_SCORE_ADJ_MIN or task.leader_exited:
+                continue
+        companions.append(Companion(task, "sharing_mm"))
+    return tuple(companions)
+
+
+def oom_group_to_kill(victim: Task, members: Iterable[Task], case: Case) -> tuple[Companion, ...]:
+    """mainline: the rest of the victim's ``memory.oom.group``, sparing -1000 and init.
+
+    ``oom_kill_memcg_member()``.
+    """
+    if not case.policy.oom_group:
+        return ()
+    return tuple(
+        Companion(task, "oom_group")
+        for task in members
+        if task.ident != victim.ident
+        and task.oom_score_adj != OOM_SCORE_ADJ_MIN
+        and task.pid != 1
+        and not task.kthread
+        and task.ident not in case.oc.spared
+    )

@@ -1,0 +1,266 @@
+"""``out_of_memory()``: the kernel's seven steps as one pure function. No I/O, no clock."""
+
+from oomd.mm.constraint import constrained_alloc
+from oomd.mm.oom_badness import Case, ineligible, oom_score
+from oomd.mm.policy import Policy
+from oomd.mm.select_bad_process import Selection, select_bad_process
+from oomd.mm.task_will_free_mem import current_will_free_mem
+from oomd.mm_types import Snapshot, Sysctls, Task
+from oomd.oom import (
+    Constraint,
+    Decision,
+    Freed,
+    Kill,
+    LetItExit,
+    NoneKillable,
+    NotifierChain,
+    OomControl,
+    Panic,
+    Step,
+    Value,
+    Wait,
+)
+
+__all__ = ["STEP_NAMES", "out_of_memory"]
+
+STEP_NAMES = (
+    "oom_notify_list",
+    "task_will_free_mem",
+    "check_panic_on_oom",
+    "oom_kill_allocating_task",
+    "select_bad_process",
+    "no_killable_process",
+    "oom_kill_process",
+)
+
+NO_CURRENT = "nobody was seen allocating: there is no current, does not apply"
+
+
+class _Trace:
+    """The steps so far; ``steps()`` marks the rest as not reached."""
+
+    def __init__(self) -> None:
+        self._made: list[Step] = []
+
+    def add(self, verdict: str, **detail: Value) -> None:
+        number = len(self._made) + 1
+        self._made.append(Step(number, STEP_NAMES[number - 1], verdict, detail))
+
+    def steps(self) -> tuple[Step, ...]:
+        rest = range(len(self._made) + 1, len(STEP_NAMES) + 1)
+        return (*self._made, *(Step(n, STEP_NAMES[n - 1], "not reached") for n in rest))
+
+
+def _find(snapshot: Snapshot, pid: int) -> Task | None:
+    return next((task for task in snapshot.tasks if task.pid == pid), None)
+
+
+def _notifiers_freed(case: Case, freed: NotifierChain, trace: _Trace) -> bool:
+    """Step 1, ``blocking_notifier_call_chain(&oom_notify_list)``. A memcg OOM calls none."""
+    detail: dict[str, Value] = {"freed_pages": freed.freed_pages, "notifiers": len(freed.results)}
+    for result in freed.results:
+        detail[result.name] = f"priority {result.priority}: {result.verdict}"
+    if case.oc.constraint is Constraint.MEMCG:
+        trace.add("a memcg OOM calls no notifiers", **detail)
+    elif not freed.results:
+        trace.add("no notifier is registered", **detail)
+    elif not freed.called:
+        trace.add("not called", **detail)
+    elif freed.freed_pages <= 0:
+        trace.add("they freed nothing", **detail)
+    elif case.oc.manual and not case.policy.manual_trusts_notifiers:
+        trace.add("they freed memory, but a manual OOM goes on", **detail)
+    elif not freed.came_back:
+        # Unlike the kernel: a notifier that always claims success makes it spin for ever
+        # (seen with a GPU driver). Here memory has to have come back.
+        trace.add("they claim to have freed memory, but it did not come back", **detail)
+    else:
+        trace.add("they freed memory, nobody dies", **detail)
+        return True
+    return False
+
+
+def _current_is_dying(case: Case, snapshot: Snapshot, trace: _Trace) -> bool:
+    """Step 2: ``fatal_signal_pending(current)`` or PF_EXITING; ``task_will_free_mem()`` later."""
+    current = case.oc.current
+    if current is None:
+        trace.add(NO_CURRENT)
+        return False
+    seen: dict[str, Value] = {
+        "pid": current.pid,
+        "tid": current.tid,
+        "seen": f"PF_MEMALLOC, {current.seen_ms_ago} ms ago",
+    }
+    process = _find(snapshot, current.pid)
+    if process is not None and process.ident in case.oc.passed_over:
+        trace.add("current was given its time to exit and is passed over", **seen)
+        return False
+    reason = current_will_free_mem(current, process, case.policy)
+    if not reason:
+        trace.add("current is not dying", **seen)
+        return False
+    trace.add(f"current needs no killing: {reason}", **seen)
+    return True
+
+
+def _check_panic_on_oom(case: Case, sysctls: Sysctls, trace: _Trace) -> str:
+    """Step 3, ``check_panic_on_oom()``: the panic's words, or an empty string."""
+    setting, constraint = sysctls.panic_on_oom, case.oc.constraint
+    detail: dict[str, Value] = {"vm.panic_on_oom": setting, "constraint": constraint.value}
+    if "panic_on_oom" in sysctls.not_observable:
+        detail["note"] = "not observable: the kernel's default stands in"
+    if setting == 0:
+        trace.add("vm.panic_on_oom is 0: no panic", **detail)
+    elif setting != 2 and constraint is not Constraint.NONE:
+        trace.add(f"no panic: the OOM is constrained ({constraint.value})", **detail)
+    elif case.oc.manual and not case.policy.manual_panics:
+        trace.add("no panic: a manual OOM", **detail)
+    else:
+        word = "compulsory" if setting == 2 else "system-wide"
+        trace.add(f"panic: vm.panic_on_oom is {setting}", **detail)
+        return f"Out of memory: {word} panic_on_oom is enabled"
+    return ""
+
+
+def _allocating_task(
+    case: Case, snapshot: Snapshot, sysctls: Sysctls, trace: _Trace
+) -> Task | None:
+    """Step 4, ``vm.oom_kill_allocating_task``: current, if it is to die for its own request."""
+    detail: dict[str, Value] = {"vm.oom_kill_allocating_task": sysctls.oom_kill_allocating_task}
+    if not sysctls.oom_kill_allocating_task:
+        trace.add("vm.oom_kill_allocating_task is 0", **detail)
+        return None
+    if case.oc.constraint is Constraint.MEMCG:
+        trace.add("a memcg OOM ignores it", **detail)
+        return None
+    if case.oc.current is None:
+        trace.add(NO_CURRENT, **detail)
+        return None
+    task = _find(snapshot, case.oc.current.pid)
+    detail["pid"] = case.oc.current.pid
+    if task is None or task.starttime_ticks != case.oc.current.starttime_ticks:
+        trace.add("current has gone", **detail)
+        return None
+    reason = ineligible(task, case)
+    if reason:
+        trace.add(f"current is not eligible: {reason}", **detail)
+        return None
+    trace.add("kill current", **detail)
+    return task
+
+
+def _select_bad_process(case: Case, snapshot: Snapshot, trace: _Trace) -> Selection:
+    """Step 5, ``select_bad_process()``."""
+    found = select_bad_process(snapshot.tasks, case)
+    detail: dict[str, Value] = {
+        "policy": case.policy.name,
+        "totalpages": case.totalpages,
+        "tasks_seen": snapshot.tasks_seen or len(snapshot.tasks),
+    }
+    if found.abort is not None:
+        detail["pid"] = found.abort.pid
+        trace.add(f"wait, somebody is dying already: {found.abort_reason}", **detail)
+    elif found.chosen is None:
+        trace.add("nobody is eligible", **detail)
+    else:
+        task = found.chosen
+        detail |= {
+            "pid": task.pid,
+            "points": found.points,
+            "score": oom_score(found.points, case.totalpages),
+            "rss_pages": task.rss_pages,
+            "pgtables_pages": task.pgtables_pages,
+            "swapents_pages": task.swapents_pages,
+            "oom_score_adj": task.oom_score_adj,
+            "root_discount": case.policy.root_discount
+            and task.cap_sys_admin
+            and task.init_user_ns is not False,
+        }
+        if found.runner_up is not None:
+            detail |= {
+                "runner_up_pid": found.runner_up.pid,
+                "runner_up_points": found.runner_up_points,
+            }
+        verdict = "in the middle of swapoff or ksm unmerging" if found.origin else "the worst"
+        trace.add(verdict, **detail)
+    return found
+
+
+def _none_killable(case: Case, trace: _Trace) -> tuple[str, bool]:
+    """Step 6: the kernel's words, and whether they are those of a panic."""
+    warning = "Out of memory and no killable processes..."
+    if case.oc.constraint is Constraint.MEMCG:
+        trace.add("nothing to kill in the memory cgroup: no panic, its tasks wait")
+        return warning, False
+    if case.oc.manual and not case.policy.manual_panics:
+        trace.add("nothing to kill: a manual OOM does not panic")
+        return warning, False
+    trace.add("panic: nothing is killable")
+    return case.policy.no_victim_panic, True
+
+
+def out_of_memory(
+    oc: OomControl,
+    snapshot: Snapshot,
+    sysctls: Sysctls,
+    policy: Policy,
+    *,
+    freed: NotifierChain = NotifierChain(),  # noqa: B008 - a frozen record
+) -> Decision:
+    """What the kernel would do now, step by step, with the trace that explains it.
+
+    ``freed`` is how step 1 went: the notifiers act on the machine, so they ran before, and
+    ``snapshot`` was taken after them. mm/oom_kill.c: ``out_of_memory()``, and for a memcg
+    ``mem_cgroup_out_of_memory()``.
+    """
+    trace = _Trace()
+    # The kernel works the constraint out after step 2; nothing before depends on it.
+    constraint, totalpages, source = constrained_alloc(oc, snapshot, policy)
+    nodemask = None if constraint is Constraint.NONE else oc.nodemask
+    oc = oc._replace(constraint=constraint, nodemask=nodemask)
+    memcg = snapshot.memcg if constraint is Constraint.MEMCG else None
+    case = Case(oc, policy, totalpages, memcg)
+
+    if _notifiers_freed(case, freed, trace):
+        return Freed(freed.freed_pages, constraint, totalpages, trace.steps())
+
+    if _current_is_dying(case, snapshot, trace) and oc.current is not None:
+        process = _find(snapshot, oc.current.pid)
+        comm = process.comm if process is not None else ""
+        ident = process.ident if process is not None else oc.current.ident
+        return LetItExit(ident, comm, constraint, totalpages, trace.steps())
+
+    message = _check_panic_on_oom(case, sysctls, trace)
+    if message:
+        return Panic(3, message, constraint, totalpages, trace.steps())
+
+    task = _allocating_task(case, snapshot, sysctls, trace)
+    if task is not None:
+        return Kill(
+            task,
+            0,
+            "Out of memory (oom_kill_allocating_task)",
+            constraint,
+            totalpages,
+            trace.steps(),
+        )
+
+    found = _select_bad_process(case, snapshot, trace)
+    if found.abort is not None:
+        return Wait(
+            found.abort.ident,
+            found.abort.comm,
+            found.abort_reason,
+            constraint,
+            totalpages,
+            trace.steps(),
+        )
+    if found.chosen is None:
+        message, panics = _none_killable(case, trace)
+        if panics:
+            return Panic(6, message, constraint, totalpages, trace.steps())
+        return NoneKillable(message, constraint, totalpages, trace.steps())
+
+    trace.add(f"not reached: pid {found.chosen.pid} is killable")
+    words = "Memory cgroup out of memory" if memcg is not None else "Out of memory"
+    return Kill(found.chosen, found.points, words, constraint, totalpages, trace.steps())

@@ -1,0 +1,90 @@
+"""``select_bad_process()``: the worst task, or somebody who is dying already."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from oomd.mm.oom_badness import Case, ineligible, oom_badness, unkillable
+from oomd.mm_types import Task
+from oomd.oom import Constraint
+
+__all__ = ["Selection", "dying", "scan_order", "select_bad_process"]
+
+
+class Selection(NamedTuple):
+    """What the scan found."""
+
+    chosen: Task | None = None
+    points: int = 0
+    """``oom_badness()`` of the chosen one, in pages."""
+    origin: bool = False
+    """Chosen as ``oom_task_origin()``, whatever its points."""
+    runner_up: Task | None = None
+    runner_up_points: int = 0
+    abort: Task | None = None
+    """Set: the scan stopped at this one, and nobody is chosen."""
+    abort_reason: str = ""
+
+
+def scan_order(tasks: Iterable[Task], case: Case) -> list[Task]:
+    """The order in which the kernel meets the tasks.
+
+    Fork order: start time, then pid. In an el7 memcg the newest comes first; by fork, as a move
+    into the cgroup is not observable.
+    """
+    newest_first = case.oc.constraint is Constraint.MEMCG and not case.policy.last_of_equals
+    return sorted(tasks, key=lambda task: task.ident[::-1], reverse=newest_first)
+
+
+def dying(task: Task, case: Case) -> str:
+    """Why the scan would stop at this task and wait for it, or an empty string.
+
+    ``oom_scan_process_thread()`` on el7, ``oom_evaluate_task()`` later.
+    """
+    oc = case.oc
+    if oc.manual or task.exit_state or unkillable(task, case) or task.ident in oc.passed_over:
+        return ""
+    if task.ident in oc.victims:
+        return "an OOM victim that has not gone yet"
+    # Unlike the kernel: TIF_MEMDIE (oom_mm later) is not observable. A pending SIGKILL stands
+    # in, so that a victim of the kernel, of another daemon or of an admin is waited for too.
+    if task.sigkill_pending:
+        return "SIGKILL is pending"
+    if case.policy.exiting_aborts and task.has_mm and task.exiting and not task.tracer_pid:
+        return "it is exiting"
+    return ""
+
+
+def _origin(task: Task, case: Case) -> bool:
+    # oom_task_origin(): in the middle of swapoff or of unmerging ksm pages.
+    ident = task.ident
+    if ident not in case.oc.origins or ident in case.oc.passed_over:
+        return False
+    return task.has_mm and not unkillable(task, case)
+
+
+def select_bad_process(tasks: Iterable[Task], case: Case) -> Selection:
+    """Scan ``tasks`` as the kernel does.
+
+    On a tie el7 keeps the first it met (strictly greater wins), mainline takes the last.
+    """
+    best = Selection()
+    final = False
+    for task in scan_order(tasks, case):
+        reason = dying(task, case)
+        if reason:
+            return Selection(abort=task, abort_reason=reason)
+        if _origin(task, case):
+            # ULONG_MAX (LONG_MAX on mainline): the scan goes on, as it may still abort, but
+            # only a later origin replaces this one. -1000 does not protect an origin.
+            best = Selection(task, oom_badness(task, case.totalpages, case.policy), origin=True)
+            final = True
+            continue
+        if final or ineligible(task, case):
+            continue
+        points = oom_badness(task, case.totalpages, case.policy)
+        ahead = best.chosen is None or points > best.points
+        if ahead or (points == best.points and case.policy.last_of_equals):
+            best = Selection(task, points, False, best.chosen, best.points)
+        elif best.runner_up is None or points > best.runner_up_points:
+            best = best._replace(runner_up=task, runner_up_points=points)
+    return best
