@@ -1,0 +1,299 @@
+"""The strict check of what was configured, and its way into the sentinel.
+
+The sentinel imports this: no tomllib, no json, nothing that reads a file. Reading the TOML is
+:mod:`oomd.config_load`, which runs in a short-lived helper and hands its result over in the plain
+``key=value`` lines of :func:`to_lines`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from oomd.settings import SETTINGS, Setting, Settings, SettingValue, value_of
+
+__all__ = [
+    "DEFAULT",
+    "SETTINGS",
+    "ConfigError",
+    "Configured",
+    "Origin",
+    "Setting",
+    "check_keys",
+    "configured",
+    "from_lines",
+    "settings_from_mapping",
+    "to_lines",
+    "toml_value",
+    "value_of",
+]
+
+
+class ConfigError(Exception):
+    """A config that cannot be used. ``str()`` is one line that says where, what, and why."""
+
+    def __init__(
+        self, file: str, line: int | None, key: str, problem: str, expected: str = ""
+    ) -> None:
+        self.file = file
+        self.line = line
+        """Counted from 1. None: not known."""
+        self.key = key
+        """Dotted. Empty: the fault is with the file as a whole."""
+        self.problem = problem
+        self.expected = expected
+        where = file if line is None else f"{file}:{line}"
+        text = ": ".join(part for part in (where, key, problem) if part)
+        if expected:
+            text += f" (expected {expected})"
+        # A file name or a quoted key may hold anything, and this goes to a terminal and a log.
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
+
+
+class Origin(NamedTuple):
+    """Where a value comes from."""
+
+    file: str = ""
+    """Empty: nowhere, it is the default."""
+    line: int | None = None
+
+    def __str__(self) -> str:
+        if not self.file:
+            return "default"
+        return self.file if self.line is None else f"{self.file}:{self.line}"
+
+
+DEFAULT = Origin()
+
+
+class Configured(NamedTuple):
+    """The settings in force, and where they come from."""
+
+    settings: Settings
+    origins: Mapping[str, Origin]
+    """By key. A key that is not in it has its default."""
+    files: tuple[str, ...] = ()
+    """What was read, in order: the later one wins."""
+
+
+def toml_value(value: SettingValue) -> str:
+    """As TOML has it, on one line."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+        return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in quoted) + '"'
+    return repr(value)
+
+
+def _kind_of(value: object) -> str:
+    """What a TOML value is, with its article. bool first: it is an int to Python."""
+    kinds = ((bool, "a boolean"), (int, "an integer"), (float, "a number"), (str, "a string"))
+    for type_, name in (*kinds, (Mapping, "a table"), (list, "an array")):
+        if isinstance(value, type_):
+            return name
+    return "a date or time"
+
+
+def _shown(value: SettingValue) -> str:
+    """A value for an error: short, and never one that Python refuses to print."""
+    if isinstance(value, int) and abs(value) >= 2**63:
+        # str() of an integer of more than 4300 digits raises ValueError.
+        return "an integer beyond 64 bits"
+    if isinstance(value, str) and len(value) > 60:
+        return toml_value(value[:57] + "...")
+    return toml_value(value)
+
+
+def _expected(setting: Setting) -> str:
+    """What a good value looks like, for an error."""
+    match setting.kind:
+        case "boolean":
+            return "true or false"
+        case "choice":
+            return f"one of {', '.join(toml_value(choice) for choice in setting.choices)}"
+        case "string":
+            return "a string"
+    article = "an" if setting.kind == "integer" else "a"
+    unit = f" {setting.unit}" if setting.unit else ""
+    off = "" if setting.off is None else f", or {setting.off:g} for off"
+    return f"{article} {setting.kind} from {setting.minimum:g} to {setting.maximum:.8g}{unit}{off}"
+
+
+def _is_cgroup(path: str) -> bool:
+    """A path below the controller's mount; empty is none at all, which is good too."""
+    first, *parts = path.split("/")
+    return first == "" and path.isprintable() and not {"", ".", ".."}.intersection(parts)
+
+
+def _typed(setting: Setting, value: object, origin: Origin) -> SettingValue:
+    """The value as its setting has it, or ConfigError."""
+
+    def wrong(problem: str, expected: str = "") -> ConfigError:
+        return ConfigError(*origin, setting.key, problem, expected or _expected(setting))
+
+    if setting.kind == "number" and type(value) is int and abs(value) < 2**63:
+        value = float(value)
+    if not isinstance(value, SettingValue):
+        raise wrong(f"is {_kind_of(value)}")
+    if type(value) is not type(setting.default):
+        raise wrong(f"{_shown(value)} is {_kind_of(value)}")
+    if setting.kind == "choice" and value not in setting.choices:
+        raise wrong(f"{_shown(value)} is not known")
+    if setting.kind == "string" and not _is_cgroup(str(value)):
+        example = 'a path such as "/system.slice/db.service", or ""'
+        raise wrong(f"{_shown(value)} is not the path of a cgroup", example)
+    if setting.minimum is None or setting.maximum is None or isinstance(value, str):
+        return value
+    # Written so that a NaN, which compares false with everything, is out of range.
+    if not (setting.minimum <= value <= setting.maximum or value == setting.off):
+        raise wrong(f"{_shown(value)} is out of range")
+    return value
+
+
+_BY_KEY: dict[str, Setting] = {setting.key: setting for setting in SETTINGS}
+
+
+def _names_in(table: str) -> tuple[str, ...]:
+    """The names in a table; at the top (empty), the tables themselves too."""
+    if table:
+        return tuple(key[len(table) + 1 :] for key in _BY_KEY if key.startswith(f"{table}."))
+    return tuple(dict.fromkeys(key.partition(".")[0] for key in _BY_KEY))
+
+
+def _unknown(table: str, name: str, origin: Origin) -> ConfigError:
+    # Imported here: only the wording of an error needs it, and the sentinel keeps what it loads.
+    from difflib import get_close_matches  # noqa: PLC0415
+
+    prefix = f"{table}." if table else ""
+    names = _names_in(table)
+    # A key in the wrong table, or in none, is known by its name.
+    elsewhere = [key for key in _BY_KEY if key.rpartition(".")[2] == name]
+    close = elsewhere[:1] or [prefix + near for near in get_close_matches(name[:60], names, 1)]
+    hint = f", did you mean {close[0]}?" if close else ""
+    shown = name if len(name) <= 60 else name[:57] + "..."
+    return ConfigError(*origin, prefix + shown, f"unknown key{hint}", f"one of {', '.join(names)}")
+
+
+def check_keys(
+    mapping: Mapping[str, object], locate: Callable[[str], Origin]
+) -> dict[str, SettingValue]:
+    """The values of one file by dotted key, each of them checked by itself.
+
+    ``locate`` says where a dotted key stands. Raises ConfigError.
+    """
+    values: dict[str, SettingValue] = {}
+    for name, content in mapping.items():
+        if name in _BY_KEY and "." not in name:
+            values[name] = _typed(_BY_KEY[name], content, locate(name))
+        elif name not in _names_in(""):
+            raise _unknown("", name, locate(name))
+        elif not isinstance(content, Mapping):
+            raise ConfigError(*locate(name), name, f"is {_kind_of(content)}", f"a table, [{name}]")
+        else:
+            for inner, value in content.items():
+                key = f"{name}.{inner}"
+                # A quoted name may have a dot of its own, but no setting's has.
+                if key not in _BY_KEY:
+                    raise _unknown(name, inner, locate(key))
+                values[key] = _typed(_BY_KEY[key], value, locate(key))
+    return values
+
+
+def _check_together(settings: Settings, origins: Mapping[str, Origin]) -> None:
+    """ConfigError for values that are each possible and contradict each other."""
+
+    def blame(keys: tuple[str, str], problem: str, expected: str) -> ConfigError:
+        # Defaults agree with each other, so one of the two was set; the first if it was.
+        key = keys[0] if keys[0] in origins else keys[1]
+        return ConfigError(*origins.get(key, DEFAULT), key, problem, expected)
+
+    window_ms, tripwire_ms = settings.stall.window_ms, settings.watch.tripwire_ms
+    if tripwire_ms > window_ms:
+        raise blame(
+            ("watch.tripwire_ms", "stall.window_ms"),
+            f"a tripwire of {tripwire_ms} ms does not fit into a window of {window_ms} ms",
+            "watch.tripwire_ms to be at most stall.window_ms",
+        )
+    full_ms = window_ms * settings.stall.full_percent / 100
+    if 0 < full_ms < tripwire_ms:
+        raise blame(
+            ("watch.tripwire_ms", "stall.full_percent"),
+            f"the daemon would wake up after {tripwire_ms} ms, too late for a stall of"
+            f" {full_ms:g} ms",
+            "watch.tripwire_ms to be at most stall.full_percent of stall.window_ms",
+        )
+    one_ms, all_ms = settings.notifiers.deadline_ms, settings.notifiers.chain_deadline_ms
+    if one_ms > all_ms:
+        raise blame(
+            ("notifiers.deadline_ms", "notifiers.chain_deadline_ms"),
+            f"one notifier would get {one_ms} ms, all of them together {all_ms} ms",
+            "notifiers.deadline_ms to be at most notifiers.chain_deadline_ms",
+        )
+
+
+def configured(
+    values: Mapping[str, SettingValue],
+    origins: Mapping[str, Origin],
+    files: tuple[str, ...] = (),
+) -> Configured:
+    """The settings in force, from checked values by dotted key. Raises ConfigError."""
+    settings = Settings()
+    for key, value in values.items():
+        table, _, name = key.rpartition(".")
+        change: dict[str, Any] = {name: value}
+        if table:
+            change = {table: getattr(settings, table)._replace(**change)}
+        settings = settings._replace(**change)
+    _check_together(settings, origins)
+    return Configured(settings, origins, files)
+
+
+def settings_from_mapping(mapping: Mapping[str, object], source: str = "config") -> Settings:
+    """The settings of one parsed TOML document. Raises ConfigError, naming ``source``."""
+    origin = Origin(source)
+    values = check_keys(mapping, lambda key: origin)
+    return configured(values, dict.fromkeys(values, origin)).settings
+
+
+def to_lines(settings: Settings) -> str:
+    """Every setting as a line ``key=value``, for :func:`from_lines` in another process."""
+    return "".join(
+        f"{key}={value if isinstance(value, str) else toml_value(value)}\n"
+        for key, value in ((key, value_of(settings, key)) for key in _BY_KEY)
+    )
+
+
+def _from_text(setting: Setting, text: str) -> object:
+    """Undo :func:`to_lines` for one value. What does not parse stays text, of the wrong type."""
+    if setting.kind == "boolean":
+        return {"true": True, "false": False}.get(text, text)
+    if setting.kind in ("integer", "number"):
+        try:
+            return int(text) if setting.kind == "integer" else float(text)
+        except ValueError:
+            return text
+    return text
+
+
+def from_lines(text: str, source: str = "settings") -> Settings:
+    """The settings that :func:`to_lines` wrote: every key once, and the last line ended.
+
+    Raises ConfigError, naming ``source``: what was cut short must not pass for settings.
+    """
+    *lines, rest = text.split("\n")
+    if rest:
+        raise ConfigError(source, len(lines) + 1, "", "the last line is cut short")
+    values: dict[str, SettingValue] = {}
+    for number, line in enumerate(lines, 1):
+        origin = Origin(source, number)
+        key, equals, value = line.partition("=")
+        if not equals or key not in _BY_KEY:
+            problem = "unknown key" if equals else "no key=value"
+            # A package upgrade leaves an old daemon with new helpers until it is restarted.
+            raise ConfigError(*origin, key[:60], problem, "oomd of one version: restart it")
+        if key in values:
+            raise ConfigError(*origin, key, "is there twice")
+        values[key] = _typed(_BY_KEY[key], _from_text(_BY_KEY[key], value), origin)
+    missing = [key for key in _BY_KEY if key not in values]
+    if missing:
+        raise ConfigError(source, None, missing[0], "is missing", "every setting")
+    return configured(values, dict.fromkeys(values, Origin(source))).settings
