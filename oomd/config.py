@@ -20,11 +20,17 @@ __all__ = [
     "check_keys",
     "configured",
     "from_lines",
+    "one_line",
     "settings_from_mapping",
     "to_lines",
     "toml_value",
     "value_of",
 ]
+
+
+def one_line(text: str) -> str:
+    """Escapes what must not reach a terminal or a log: control characters, surrogates."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class ConfigError(Exception):
@@ -44,8 +50,8 @@ class ConfigError(Exception):
         text = ": ".join(part for part in (where, key, problem) if part)
         if expected:
             text += f" (expected {expected})"
-        # A file name or a quoted key may hold anything, and this goes to a terminal and a log.
-        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
+        # A file name or a quoted key may hold anything.
+        super().__init__(one_line(text))
 
 
 class Origin(NamedTuple):
@@ -138,6 +144,7 @@ def _typed(setting: Setting, value: object, origin: Origin) -> SettingValue:
         raise wrong(f"{_shown(value)} is {_kind_of(value)}")
     if setting.kind == "choice" and value not in setting.choices:
         raise wrong(f"{_shown(value)} is not known")
+    # The one free string there is.
     if setting.kind == "string" and not _is_cgroup(str(value)):
         example = 'a path such as "/system.slice/db.service", or ""'
         raise wrong(f"{_shown(value)} is not the path of a cgroup", example)
