@@ -1,0 +1,188 @@
+"""The only code that joins a path to the file system, and what is a fact but not a file."""
+
+import errno
+import os
+from typing import Final
+
+from oomd.proc.errors import Gone, ReadError, Refused, Unparsable
+
+__all__ = ["Gone", "ReadError", "Refused", "Root", "Unparsable", "WritableRoot"]
+
+_GONE: Final = frozenset({errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.ENOTDIR})
+_READ: Final = os.O_RDONLY | os.O_CLOEXEC
+_WRITE: Final = os.O_WRONLY | os.O_CLOEXEC
+
+# /proc/PID/stat and status fit in one read of this; a status can be longer (65,536 groups).
+_CHUNK: Final = 8192
+
+# zoneinfo of a big machine is 3 MB. More than this is no file of the kernel's.
+READ_LIMIT: Final = 64 << 20
+
+DEFAULT_PAGE_SIZE_BYTES: Final = 4096
+DEFAULT_CLOCK_TICKS: Final = 100
+
+
+def translate(rel: str, error: OSError | ValueError) -> ReadError:
+    """``error`` as one of ours. The one place where an errno gets its meaning.
+
+    A ValueError is a name that no file can have (a NUL, a stray surrogate).
+    """
+    code = (error.errno or 0) if isinstance(error, OSError) else errno.EINVAL
+    name = errno.errorcode.get(code, str(code))
+    return Gone(rel, name) if code in _GONE else Refused(rel, name)
+
+
+class Root:
+    """A tree with ``proc`` and ``sys`` in it; ``/`` is the live machine.
+
+    Every path is relative to it, without a leading slash. All methods raise ``ReadError``
+    (``Gone`` or ``Refused``) and nothing else. What only a live kernel can tell is "not
+    observable" (None, or the stated default) under any other path.
+    """
+
+    def __init__(self, path: str = "/") -> None:
+        self.path = os.path.abspath(path)
+        self._prefix = "/" if self.path == "/" else self.path + "/"
+
+    @property
+    def live(self) -> bool:
+        """This is the running machine, not a tree that looks like one."""
+        return self._prefix == "/"
+
+    # --- files
+
+    def read(self, rel: str, *, limit: int = READ_LIMIT) -> bytes:
+        """The whole file. Longer than ``limit`` bytes: refused with EFBIG, never cut short."""
+        try:
+            fd = os.open(self._prefix + rel, _READ)
+            try:
+                chunks = []
+                room = limit + 1
+                # Files of many records (zoneinfo, cgroup.procs) give short reads in the middle.
+                while room > 0 and (chunk := os.read(fd, min(room, 65536))):
+                    chunks.append(chunk)
+                    room -= len(chunk)
+            finally:
+                os.close(fd)
+        except (OSError, ValueError) as error:
+            raise translate(rel, error) from None
+        if room <= 0:
+            raise Refused(rel, "EFBIG")
+        return b"".join(chunks)
+
+    def read_record(self, rel: str) -> bytes:
+        """The whole of a file that the kernel writes as one record, where a short read is the end.
+
+        That holds for everything below ``/proc/PID`` that oomd reads except ``children``. It saves
+        the second read of ``read()``, an eighth of the scan.
+        """
+        try:
+            fd = os.open(self._prefix + rel, _READ)
+            try:
+                data = os.read(fd, _CHUNK)
+                if len(data) < _CHUNK:
+                    return data
+            finally:
+                os.close(fd)
+        except (OSError, ValueError) as error:
+            raise translate(rel, error) from None
+        return self.read(rel)
+
+    def listdir(self, rel: str) -> list[str]:
+        """Names in a directory: the kernel's order on a live machine, else sorted.
+
+        The order of ``/proc/PID/task`` is that of the thread list, which the kernel walks too.
+        """
+        try:
+            names = os.listdir(self._prefix + rel)
+        except (OSError, ValueError) as error:
+            raise translate(rel, error) from None
+        if not self.live:
+            names.sort(key=lambda name: (len(name), name) if name.isdecimal() else (0, name))
+        return names
+
+    def subdirs(self, rel: str) -> list[str]:
+        """Names of the directories in a directory, sorted; links are not followed."""
+        try:
+            with os.scandir(self._prefix + rel) as entries:
+                return sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
+        except (OSError, ValueError) as error:
+            raise translate(rel, error) from None
+
+    def readlink(self, rel: str) -> str:
+        """Where a symbolic link points."""
+        try:
+            return os.readlink(self._prefix + rel)
+        except (OSError, ValueError) as error:
+            raise translate(rel, error) from None
+
+    def exists(self, rel: str) -> bool:
+        """Whether a file is there. One that may not even be looked up counts as absent."""
+        try:
+            return os.access(self._prefix + rel, os.F_OK)
+        except ValueError:
+            return False
+
+    def pids(self) -> list[int]:
+        """Every process that ``/proc`` shows, in ascending order."""
+        # isdecimal() alone also takes the digits of other scripts; the kernel writes ASCII.
+        return sorted(int(n) for n in self.listdir("proc") if n.isdecimal() and n.isascii())
+
+    # --- facts
+
+    def page_size_bytes(self) -> int:
+        """Bytes in a page; 4096 for a tree that does not say."""
+        return os.sysconf("SC_PAGE_SIZE") if self.live else DEFAULT_PAGE_SIZE_BYTES
+
+    def clock_ticks(self) -> int:
+        """Ticks in a second, the unit of ``starttime``; 100 for a tree that does not say."""
+        return os.sysconf("SC_CLK_TCK") if self.live else DEFAULT_CLOCK_TICKS
+
+    def kernel_release(self) -> str:
+        """``uname -r``; a tree may have ``proc/sys/kernel/osrelease``, else ``""``."""
+        if self.live:
+            return os.uname().release
+        try:
+            return self.read_record("proc/sys/kernel/osrelease").decode("ascii", "replace").strip()
+        except ReadError:
+            return ""
+
+    def user_ns_inode(self, pid: int) -> int | None:
+        """Inode of the user namespace that a process or thread is in. None: not observable.
+
+        A tree may have the link ``proc/PID/ns/user`` (``user:[4026531837]``).
+        """
+        try:
+            target = self.readlink(f"proc/{pid}/ns/user")
+            return int(target.removeprefix("user:[").removesuffix("]"))
+        except (ReadError, ValueError):
+            return None
+
+    def same_mm(self, pid_a: int, pid_b: int) -> bool | None:
+        """Whether two tasks have the same mm. None: not observable, or not allowed to ask.
+
+        Only for tasks that have an mm: two without one are "the same" to the kernel. It can wait
+        behind an exec of either, so never ask before a kill.
+        """
+        if not self.live:
+            return None
+        from oomd.proc.kcmp import same_mm  # noqa: PLC0415  ctypes: paid for only when needed
+
+        return same_mm(pid_a, pid_b)
+
+
+class WritableRoot(Root):
+    """A root that may be written: asked for by everything that acts, and by nothing that reads."""
+
+    def write(self, rel: str, data: bytes) -> None:
+        """``data`` in a single write, as files of the kernel want it. Raises ``ReadError``."""
+        try:
+            fd = os.open(self._prefix + rel, _WRITE)
+            try:
+                written = os.write(fd, data)
+            finally:
+                os.close(fd)
+        except (OSError, ValueError) as error:
+            raise translate(rel, error) from None
+        if written != len(data):
+            raise Refused(rel, "EIO")

@@ -1,0 +1,35 @@
+"""``/proc/sys``: the settings that steer the OOM killer."""
+
+from oomd.mm_types import Sysctls
+from oomd.proc.root import ReadError, Root, Unparsable
+
+__all__ = ["parse_int", "read_int", "read_sysctls"]
+
+_NAMES = ("panic_on_oom", "oom_kill_allocating_task", "oom_dump_tasks")
+
+
+def parse_int(data: bytes, path: str = "") -> int:
+    """A file that holds one decimal number. Raises ``Unparsable``."""
+    text = data.strip()
+    if not text.removeprefix(b"-").isdigit() or len(text) > 20:
+        raise Unparsable(path, "not a number")
+    return int(text)
+
+
+def read_int(root: Root, path: str) -> int:
+    """Raises ``ReadError``."""
+    return parse_int(root.read_record(path), path)
+
+
+def read_sysctls(root: Root) -> Sysctls:
+    """Never raises: a file that cannot be read keeps the kernel's default and is named."""
+    sysctls = Sysctls()
+    missing = []
+    for name in _NAMES:
+        try:
+            value = read_int(root, f"proc/sys/vm/{name}")
+        except ReadError:
+            missing.append(name)
+        else:
+            sysctls = Sysctls(**{**sysctls._asdict(), name: value})
+    return sysctls._replace(not_observable=tuple(missing))
