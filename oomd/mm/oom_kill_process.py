@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 from oomd.mm.oom_badness import Case, ineligible, oom_badness
-from oomd.mm.select_bad_process import scan_order
 from oomd.mm.task_will_free_mem import task_will_free_mem
 from oomd.mm_types import OOM_SCORE_ADJ_MIN, Task
 from oomd.oom import Companion, Kill, KillPlan, Relatives, Step, Value
@@ -18,7 +17,8 @@ def _sacrifice(kill: Kill, relatives: Relatives, case: Case) -> tuple[Task, int]
     will do, so the parent's own points do not count.
     """
     victim, victim_points = kill.chosen, 0
-    for child in scan_order(relatives.children, case):
+    # The order of their list is that of fork in a memory cgroup too.
+    for child in sorted(relatives.children, key=lambda task: task.ident[::-1]):
         if child.ident in relatives.same_mm or ineligible(child, case):
             continue
         points = oom_badness(child, case.totalpages, case.policy)
