@@ -62,6 +62,10 @@ def _origin(task: Task, case: Case) -> bool:
     return task.has_mm and not unkillable(task, case)
 
 
+def _beats(points: int, best_points: int, case: Case) -> bool:
+    return points > best_points or (points == best_points and case.policy.last_of_equals)
+
+
 def select_bad_process(tasks: Iterable[Task], case: Case) -> Selection:
     """Scan ``tasks`` as the kernel does.
 
@@ -82,9 +86,8 @@ def select_bad_process(tasks: Iterable[Task], case: Case) -> Selection:
         if final or ineligible(task, case):
             continue
         points = oom_badness(task, case.totalpages, case.policy)
-        ahead = best.chosen is None or points > best.points
-        if ahead or (points == best.points and case.policy.last_of_equals):
+        if best.chosen is None or _beats(points, best.points, case):
             best = Selection(task, points, False, best.chosen, best.points)
-        elif best.runner_up is None or points > best.runner_up_points:
+        elif best.runner_up is None or _beats(points, best.runner_up_points, case):
             best = best._replace(runner_up=task, runner_up_points=points)
     return best
