@@ -49,9 +49,10 @@ def dying(task: Task, case: Case) -> str:
     # in, so that a victim of the kernel, of another daemon or of an admin is waited for too.
     if task.sigkill_pending:
         return "SIGKILL is pending"
-    if case.policy.exiting_aborts and task.has_mm and task.exiting and not task.tracer_pid:
-        return "it is exiting"
-    return ""
+    # An origin is chosen before anybody looks whether it is exiting.
+    if not case.policy.exiting_aborts or not task.has_mm or task.ident in oc.origins:
+        return ""
+    return "it is exiting" if task.exiting and not task.tracer_pid else ""
 
 
 def _origin(task: Task, case: Case) -> bool:
