@@ -7,7 +7,7 @@ of them: whoever would stop the scan, whoever would win it, the next best for th
 from heapq import heappush, heappushpop
 
 from oomd.mm.oom_badness import Case, ineligible, oom_badness
-from oomd.mm.select_bad_process import dying
+from oomd.mm.select_bad_process import dying, scan_order
 from oomd.mm_types import Task
 from oomd.oom import Constraint
 
@@ -40,7 +40,7 @@ class Candidates:
         if dying(task, case):
             self._dying.append(task)
             if len(self._dying) > 2 * DYING_KEPT:
-                self._dying = sorted(self._dying, key=lambda one: one.ident[::-1])[:DYING_KEPT]
+                self._dying = scan_order(self._dying, case)[:DYING_KEPT]
             return
         if ineligible(task, case):
             return
