@@ -58,7 +58,8 @@ def constrained_alloc(oc: OomControl, snapshot: Snapshot, policy: Policy) -> All
     if not snapshot.nodes:
         return Allocation(oc.constraint, machine_pages, "RAM + swap: nodes are not observable")
     allowed = [node for node in snapshot.nodes if oc.nodemask >> node.nid & 1]
-    if len(allowed) == len(snapshot.nodes):
+    # N_MEMORY: a node with processors and no memory is in zoneinfo too.
+    if all(node in allowed for node in snapshot.nodes if node.present_pages):
         return whole
     if policy.spanned_pages:
         ram, word = sum(node.spanned_pages for node in allowed), "spanned"
