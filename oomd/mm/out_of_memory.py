@@ -1,6 +1,6 @@
 """``out_of_memory()``: the kernel's seven steps as one pure function. No I/O, no clock."""
 
-from oomd.mm.constraint import constrained_alloc
+from oomd.mm.constraint import case_of
 from oomd.mm.oom_badness import Case, ineligible, oom_score
 from oomd.mm.policy import Policy
 from oomd.mm.select_bad_process import Selection, select_bad_process
@@ -42,7 +42,8 @@ class _Trace:
     def __init__(self) -> None:
         self._made: list[Step] = []
 
-    def add(self, verdict: str, **detail: Value) -> None:
+    def add(self, verdict: str, /, **detail: Value) -> None:
+        # Positional, as a notifier may be called "verdict" and its name is a key of detail.
         number = len(self._made) + 1
         self._made.append(Step(number, STEP_NAMES[number - 1], verdict, detail))
 
@@ -57,9 +58,11 @@ def _find(snapshot: Snapshot, pid: int) -> Task | None:
 
 def _notifiers_freed(case: Case, freed: NotifierChain, trace: _Trace) -> bool:
     """Step 1, ``blocking_notifier_call_chain(&oom_notify_list)``. A memcg OOM calls none."""
-    detail: dict[str, Value] = {"freed_pages": freed.freed_pages, "notifiers": len(freed.results)}
-    for result in freed.results:
-        detail[result.name] = f"priority {result.priority}: {result.verdict}"
+    detail: dict[str, Value] = {
+        result.name: f"priority {result.priority}: {result.verdict}" for result in freed.results
+    }
+    # Last, so that no plugin's name can stand in their place.
+    detail |= {"freed_pages": freed.freed_pages, "notifiers": len(freed.results)}
     if case.oc.constraint is Constraint.MEMCG:
         trace.add("a memcg OOM calls no notifiers", **detail)
     elif not freed.results:
@@ -215,11 +218,8 @@ def out_of_memory(
     """
     trace = _Trace()
     # The kernel works the constraint out after step 2; nothing before depends on it.
-    constraint, totalpages, source = constrained_alloc(oc, snapshot, policy)
-    nodemask = None if constraint is Constraint.NONE else oc.nodemask
-    oc = oc._replace(constraint=constraint, nodemask=nodemask)
-    memcg = snapshot.memcg if constraint is Constraint.MEMCG else None
-    case = Case(oc, policy, totalpages, memcg)
+    case = case_of(oc, snapshot, policy)
+    oc, constraint, totalpages = case.oc, case.oc.constraint, case.totalpages
 
     if _notifiers_freed(case, freed, trace):
         return Freed(freed.freed_pages, constraint, totalpages, trace.steps())
@@ -262,5 +262,5 @@ def out_of_memory(
         return NoneKillable(message, constraint, totalpages, trace.steps())
 
     trace.add(f"not reached: pid {found.chosen.pid} is killable")
-    words = "Memory cgroup out of memory" if memcg is not None else "Out of memory"
+    words = "Memory cgroup out of memory" if case.memcg is not None else "Out of memory"
     return Kill(found.chosen, found.points, words, constraint, totalpages, trace.steps())
