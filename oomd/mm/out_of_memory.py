@@ -34,6 +34,7 @@ STEP_NAMES = (
 )
 
 NO_CURRENT = "nobody was seen allocating: there is no current, does not apply"
+MANUAL_CURRENT = "a manual OOM: current is a kernel worker, does not apply"
 
 
 class _Trace:
@@ -87,7 +88,7 @@ def _current_is_dying(case: Case, snapshot: Snapshot, trace: _Trace) -> bool:
     """Step 2: ``fatal_signal_pending(current)`` or PF_EXITING; ``task_will_free_mem()`` later."""
     current = case.oc.current
     if current is None:
-        trace.add(NO_CURRENT)
+        trace.add(MANUAL_CURRENT if case.oc.manual else NO_CURRENT)
         return False
     seen: dict[str, Value] = {
         "pid": current.pid,
@@ -137,7 +138,7 @@ def _allocating_task(
         trace.add("a memcg OOM ignores it", **detail)
         return None
     if case.oc.current is None:
-        trace.add(NO_CURRENT, **detail)
+        trace.add(MANUAL_CURRENT if case.oc.manual else NO_CURRENT, **detail)
         return None
     task = _find(snapshot, case.oc.current.pid)
     detail["pid"] = case.oc.current.pid
