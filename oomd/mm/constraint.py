@@ -2,11 +2,12 @@
 
 from typing import NamedTuple
 
+from oomd.mm.oom_badness import Case
 from oomd.mm.policy import Policy
 from oomd.mm_types import MemCgroup, Snapshot
 from oomd.oom import Constraint, OomControl
 
-__all__ = ["Allocation", "constrained_alloc"]
+__all__ = ["Allocation", "case_of", "constrained_alloc"]
 
 
 class Allocation(NamedTuple):
@@ -66,3 +67,17 @@ def constrained_alloc(oc: OomControl, snapshot: Snapshot, policy: Policy) -> All
     else:
         ram, word = sum(node.present_pages for node in allowed), "present"
     return Allocation(oc.constraint, max(ram + swap_pages, 1), f"{word} pages of its nodes + swap")
+
+
+def case_of(oc: OomControl, snapshot: Snapshot, policy: Policy) -> Case:
+    """The question with its constraint worked out: what every task is held against.
+
+    Of the snapshot only its memory, nodes and memcg count, so it may be had before the scan.
+    """
+    constraint, totalpages, _ = constrained_alloc(oc, snapshot, policy)
+    nodemask = None if constraint is Constraint.NONE else oc.nodemask
+    memcg = snapshot.memcg if constraint is Constraint.MEMCG else None
+    # moom_callback() runs in a kernel worker: whoever is allocating has not asked for this.
+    current = None if oc.manual else oc.current
+    oc = oc._replace(constraint=constraint, nodemask=nodemask, current=current)
+    return Case(oc, policy, totalpages, memcg)
