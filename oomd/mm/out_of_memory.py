@@ -8,6 +8,7 @@ from oomd.mm.task_will_free_mem import current_will_free_mem
 from oomd.mm_types import Snapshot, Sysctls, Task
 from oomd.oom import (
     Constraint,
+    CurrentTask,
     Decision,
     Freed,
     Kill,
@@ -53,8 +54,9 @@ class _Trace:
         return (*self._made, *(Step(n, STEP_NAMES[n - 1], "not reached") for n in rest))
 
 
-def _find(snapshot: Snapshot, pid: int) -> Task | None:
-    return next((task for task in snapshot.tasks if task.pid == pid), None)
+def _process_of(current: CurrentTask, snapshot: Snapshot) -> Task | None:
+    """The process of ``current``, or None when it has gone and its pid may be another's."""
+    return next((task for task in snapshot.tasks if task.ident == current.ident), None)
 
 
 def _notifiers_freed(case: Case, freed: NotifierChain, trace: _Trace) -> bool:
@@ -84,27 +86,31 @@ def _notifiers_freed(case: Case, freed: NotifierChain, trace: _Trace) -> bool:
     return False
 
 
-def _current_is_dying(case: Case, snapshot: Snapshot, trace: _Trace) -> bool:
+def _current_is_dying(case: Case, snapshot: Snapshot, trace: _Trace) -> Task | None:
     """Step 2: ``fatal_signal_pending(current)`` or PF_EXITING; ``task_will_free_mem()`` later."""
     current = case.oc.current
     if current is None:
         trace.add(MANUAL_CURRENT if case.oc.manual else NO_CURRENT)
-        return False
+        return None
     seen: dict[str, Value] = {
         "pid": current.pid,
         "tid": current.tid,
         "seen": f"PF_MEMALLOC, {current.seen_ms_ago} ms ago",
     }
-    process = _find(snapshot, current.pid)
-    if process is not None and process.ident in case.oc.passed_over:
+    process = _process_of(current, snapshot)
+    if process is None or process.exit_state:
+        trace.add("current has gone", **seen)
+        return None
+    # Unlike the kernel (el7): it waits for a stuck current for ever, a daemon passes over it.
+    if process.ident in case.oc.passed_over:
         trace.add("current was given its time to exit and is passed over", **seen)
-        return False
+        return None
     reason = current_will_free_mem(current, process, case.policy)
     if not reason:
         trace.add("current is not dying", **seen)
-        return False
+        return None
     trace.add(f"current needs no killing: {reason}", **seen)
-    return True
+    return process
 
 
 def _check_panic_on_oom(case: Case, sysctls: Sysctls, trace: _Trace) -> str:
@@ -140,9 +146,9 @@ def _allocating_task(
     if case.oc.current is None:
         trace.add(MANUAL_CURRENT if case.oc.manual else NO_CURRENT, **detail)
         return None
-    task = _find(snapshot, case.oc.current.pid)
+    task = _process_of(case.oc.current, snapshot)
     detail["pid"] = case.oc.current.pid
-    if task is None or task.starttime_ticks != case.oc.current.starttime_ticks:
+    if task is None:
         trace.add("current has gone", **detail)
         return None
     reason = ineligible(task, case)
@@ -225,11 +231,9 @@ def out_of_memory(
     if _notifiers_freed(case, freed, trace):
         return Freed(freed.freed_pages, constraint, totalpages, trace.steps())
 
-    if _current_is_dying(case, snapshot, trace) and oc.current is not None:
-        process = _find(snapshot, oc.current.pid)
-        comm = process.comm if process is not None else ""
-        ident = process.ident if process is not None else oc.current.ident
-        return LetItExit(ident, comm, constraint, totalpages, trace.steps())
+    task = _current_is_dying(case, snapshot, trace)
+    if task is not None:
+        return LetItExit(task.ident, task.comm, constraint, totalpages, trace.steps())
 
     message = _check_panic_on_oom(case, sysctls, trace)
     if message:

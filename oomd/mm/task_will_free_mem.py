@@ -7,7 +7,7 @@ from oomd.oom import CurrentTask
 __all__ = ["current_will_free_mem", "task_will_free_mem"]
 
 
-def current_will_free_mem(current: CurrentTask, process: Task | None, policy: Policy) -> str:
+def current_will_free_mem(current: CurrentTask, process: Task, policy: Policy) -> str:
     """Why the allocating task needs no killing, or an empty string.
 
     el7 looks at the one thread; mainline asks that the whole process is dying and not dumping
@@ -18,8 +18,6 @@ def current_will_free_mem(current: CurrentTask, process: Task | None, policy: Po
         if current.sigkill_pending:
             return "SIGKILL is pending"
         return "it is exiting" if current.exiting else ""
-    if process is None:
-        return "SIGKILL is pending" if current.sigkill_pending else ""
     return task_will_free_mem(process, policy)
 
 
