@@ -59,6 +59,15 @@ def _process_of(current: CurrentTask, snapshot: Snapshot) -> Task | None:
     return next((task for task in snapshot.tasks if task.ident == current.ident), None)
 
 
+def _memcg_has_no_killer(case: Case, trace: _Trace) -> str:
+    """``mem_cgroup_oom()``, before any step: why nobody is killed, or an empty string."""
+    if case.memcg is None or not case.memcg.oom_kill_disable:
+        return ""
+    reason = "memory.oom_control is 1: no OOM killer in this memory cgroup, its tasks wait"
+    trace.add(reason)
+    return reason
+
+
 def _notifiers_freed(case: Case, freed: NotifierChain, trace: _Trace) -> bool:
     """Step 1, ``blocking_notifier_call_chain(&oom_notify_list)``. A memcg OOM calls none."""
     detail: dict[str, Value] = {
@@ -227,6 +236,10 @@ def out_of_memory(
     # The kernel works the constraint out after step 2; nothing before depends on it.
     case = case_of(oc, snapshot, policy)
     oc, constraint, totalpages = case.oc, case.oc.constraint, case.totalpages
+
+    message = _memcg_has_no_killer(case, trace)
+    if message:
+        return NoneKillable(message, constraint, totalpages, trace.steps())
 
     if _notifiers_freed(case, freed, trace):
         return Freed(freed.freed_pages, constraint, totalpages, trace.steps())
