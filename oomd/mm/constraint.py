@@ -51,7 +51,9 @@ def constrained_alloc(oc: OomControl, snapshot: Snapshot, policy: Policy) -> All
     page = snapshot.page_size_bytes
     swap_pages = _pages(snapshot.meminfo.swap_total_kib, page)
     machine_pages = max(_pages(snapshot.meminfo.mem_total_kib, page) + swap_pages, 1)
-    if oc.constraint is Constraint.MEMCG and snapshot.memcg is not None:
+    if oc.constraint is Constraint.MEMCG:
+        if snapshot.memcg is None:
+            return Allocation(oc.constraint, machine_pages, "the memory cgroup is gone")
         return Allocation(oc.constraint, *_memcg_pages(snapshot.memcg, machine_pages, swap_pages))
     whole = Allocation(Constraint.NONE, machine_pages, "RAM + swap")
     if oc.nodemask is None or oc.constraint is Constraint.NONE:

@@ -61,10 +61,14 @@ def _process_of(current: CurrentTask, snapshot: Snapshot) -> Task | None:
 
 def _memcg_has_no_killer(case: Case, trace: _Trace) -> str:
     """``mem_cgroup_oom()``, before any step: why nobody is killed, or an empty string."""
-    if case.memcg is None or not case.memcg.oom_kill_disable:
-        return ""
-    reason = "memory.oom_control is 1: no OOM killer in this memory cgroup, its tasks wait"
-    trace.add(reason)
+    reason = ""
+    if case.oc.constraint is Constraint.MEMCG and case.memcg is None:
+        # Unlike the kernel: to a daemon it can vanish, and the machine is not judged instead.
+        reason = "the memory cgroup is gone"
+    elif case.memcg is not None and case.memcg.oom_kill_disable:
+        reason = "memory.oom_control is 1: no OOM killer in this memory cgroup, its tasks wait"
+    if reason:
+        trace.add(reason)
     return reason
 
 
