@@ -1,6 +1,6 @@
 """``out_of_memory()``: the kernel's seven steps as one pure function. No I/O, no clock."""
 
-from oomd.mm.constraint import case_of
+from oomd.mm.constraint import case_of, constrained_alloc
 from oomd.mm.oom_badness import Case, ineligible, oom_score
 from oomd.mm.policy import Policy
 from oomd.mm.select_bad_process import Selection, select_bad_process
@@ -178,6 +178,7 @@ def _select_bad_process(case: Case, snapshot: Snapshot, trace: _Trace) -> Select
     detail: dict[str, Value] = {
         "policy": case.policy.name,
         "totalpages": case.totalpages,
+        "totalpages_are": constrained_alloc(case.oc, snapshot, case.policy).source,
         "tasks_seen": snapshot.tasks_seen or len(snapshot.tasks),
     }
     if found.abort is not None:
