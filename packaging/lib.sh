@@ -63,6 +63,13 @@ apt_update() {
         die "apt-get update failed (above): check the network and /etc/apt/sources.list, then run this again"
 }
 
+# Lists older than a day may name versions that the mirror no longer has. The lists' own times are
+# the mirror's; every update writes to `partial`.
+apt_lists_are_fresh() {
+    compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null &&
+        [[ -n $(find /var/lib/apt/lists/partial -maxdepth 0 -mtime -1 2>/dev/null) ]]
+}
+
 # Progress: what is downloaded, then each package as it is unpacked.
 apt_install() {
     LC_ALL=C DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=600 \
@@ -73,40 +80,35 @@ apt_install() {
 
 need_packages_apt() {
     APT_ERRORS=$(mktemp)
-    # Lists older than a day may name versions that the mirror no longer has.
-    if [[ -z $(find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -mtime -1 2>/dev/null) ]]; then
-        apt_update
-        apt_install "$@" && rm -f "$APT_ERRORS" && return
-    else
-        apt_install "$@" && rm -f "$APT_ERRORS" && return
-        apt_update
+    if apt_lists_are_fresh; then
         apt_install "$@" && rm -f "$APT_ERRORS" && return
     fi
+    apt_update
+    apt_install "$@" && rm -f "$APT_ERRORS" && return
     cat "$APT_ERRORS" >&2
     rm -f "$APT_ERRORS"
     die "apt-get could not install (above): $*"
 }
 
+need_packages_dnf() {
+    quietly dnf -q -y --setopt=install_weak_deps=False install "$@" ||
+        die "dnf could not install (above): $*"
+}
+
 # Sees to it that the named packages are installed, or says whom to ask for what.
 need_packages() {
-    local missing tool
-    tool=$(package_tool)
+    local missing command
+    case $(package_tool) in
+    apt) command=apt-get ;;
+    dnf) command=dnf ;;
+    none) die "there is no apt or dnf here; install what these packages of Debian hold: $*" ;;
+    esac
     mapfile -t missing < <(missing_packages "$@")
     ((${#missing[@]} > 0)) || return 0
-    if ((EUID != 0)); then
-        case $tool in
-        apt) die "not root, and packages are missing; ask for: apt-get install ${missing[*]}" ;;
-        *) die "not root, and packages are missing; ask for: dnf install ${missing[*]}" ;;
-        esac
-    fi
+    ((EUID == 0)) ||
+        die "not root, and packages are missing; ask for: $command install ${missing[*]}"
     say "installing ${missing[*]} ..."
-    case $tool in
-    apt) need_packages_apt "${missing[@]}" ;;
-    dnf)
-        quietly dnf -q -y --setopt=install_weak_deps=False install "${missing[@]}" ||
-            die "dnf could not install (above): ${missing[*]}"
-        ;;
-    esac
+    "need_packages_${command%-get}" "${missing[@]}"
 }
 
 # --- Python --------------------------------------------------------------------------------------

@@ -216,6 +216,18 @@ def test_without_root_the_packages_to_ask_for_are_named(fake_apt: Path) -> None:
     )
 
 
+def test_dnf_is_asked_where_there_is_no_apt(tmp_path: Path) -> None:
+    # `command -v apt-get` has to fail on a Debian too: only these programs are on the path.
+    fake_program(tmp_path, "rpm", "[[ ${@: -1} == bash ]]")
+    fake_program(tmp_path, "dnf", f'echo "$@" >>{tmp_path}/asked')
+    body = f"PATH={tmp_path}/bin:/none; need_packages_dnf gone; package_tool"
+    result = shell(body, tmp_path)
+    assert (result.returncode, result.stdout) == (0, "dnf\n"), result.stderr
+    assert (
+        tmp_path / "asked"
+    ).read_text() == "-q -y --setopt=install_weak_deps=False install gone\n"
+
+
 @pytest.mark.parametrize(
     ("version", "enough"), [("3.9", False), ("3.10", False), ("3.11", True), ("3.13", True)]
 )
