@@ -88,6 +88,13 @@ class Root:
             raise translate(rel, error) from None
         return self.read(rel)
 
+    def open(self, rel: str, flags: int) -> int:
+        """A descriptor of the file, for what has to stay open (a PSI trigger)."""
+        try:
+            return os.open(self._prefix + rel, flags | os.O_CLOEXEC)
+        except (OSError, ValueError) as error:
+            raise translate(rel, error) from None
+
     def listdir(self, rel: str) -> list[str]:
         """Names in a directory: the kernel's order on a live machine, else sorted.
 
@@ -186,3 +193,16 @@ class WritableRoot(Root):
             raise translate(rel, error) from None
         if written != len(data):
             raise Refused(rel, "EIO")
+
+    def replace(self, rel: str, data: bytes) -> None:
+        """A regular file with ``data`` in it, whole or not at all. Raises ``ReadError``."""
+        beside = self._prefix + rel + ".new"
+        try:
+            fd = os.open(beside, _WRITE | os.O_CREAT | os.O_TRUNC, 0o644)
+            try:
+                os.write(fd, data)
+            finally:
+                os.close(fd)
+            os.rename(beside, self._prefix + rel)
+        except (OSError, ValueError) as error:
+            raise translate(rel, error) from None
