@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from oomd.proc.root import ReadError, WritableRoot
 
-__all__ = ["KERN_ERR", "KERN_WARNING", "KmsgWriter", "printable"]
+__all__ = ["KERN_ERR", "KERN_WARNING", "KmsgWriter", "one_line"]
 
 # include/linux/kern_levels.h; mm/oom_kill.c says most of its words at KERN_ERR.
 KERN_ERR = 3
@@ -22,11 +22,12 @@ def _escaped(char: str) -> str:
     return "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", errors))
 
 
-def printable(text: str) -> str:
+def one_line(text: str) -> str:
     r"""``text`` with all that a terminal would obey as ``\xNN``, one for each byte.
 
     Control characters, newlines, ESC, direction marks, bytes that are not UTF-8: any process
-    may put them into its comm. Printable characters of any language stay.
+    may put them into its comm. Printable characters of any language stay. Text that was made
+    safe before stays as it is.
     """
     if text.isprintable():
         return text
@@ -35,7 +36,7 @@ def printable(text: str) -> str:
 
 def _line(level: int, text: str) -> bytes:
     # Cut to what the kernel takes, never in the middle of a character.
-    body = printable(text).encode()[:_LINE_BYTES].decode("utf-8", "ignore")
+    body = one_line(text).encode()[:_LINE_BYTES].decode("utf-8", "ignore")
     return f"<{level}>{body}\n".encode()
 
 

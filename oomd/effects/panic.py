@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from oomd.effects import syscalls
-from oomd.effects.kmsg import printable
+from oomd.effects.kmsg import one_line
 from oomd.proc.root import ReadError, WritableRoot
 
 __all__ = ["PanicAction", "panic"]
@@ -42,7 +42,7 @@ def panic(
     Returns only when the machine goes on, and says in words what was done or refused.
     """
     level = b"<4>" if action == "defer" else b"<0>"
-    unsaid = _write(root, _KMSG, level + printable(message).encode() + b"\n")
+    unsaid = _write(root, _KMSG, level + one_line(message).encode() + b"\n")
     said = f"its words could not be written: {unsaid}" if unsaid else "its words are in kmsg"
     if action == "defer":
         return f"panic left to the kernel, {said}"

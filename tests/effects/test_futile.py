@@ -1,0 +1,95 @@
+"""When killing stops, and what is said to hold the memory then."""
+
+import pytest
+
+from oomd.effects.futile import FutileGuard, Holder, memory_holders
+from oomd.mm_types import MemInfo
+
+SECOND_NS = 1_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("freed_kib", "held_kib", "shortfall_kib", "futile"),
+    [
+        (0, 1000, 500, True),
+        (-300, 1000, 500, True),
+        (99, 1000, 500, True),
+        # Ten per cent of what it held is worth it.
+        (100, 1000, 500, False),
+        # So is little, when little was short.
+        (99, 1000, 99, False),
+        (99, 1000, 100, True),
+        # Nothing is short any longer.
+        (0, 1000, 0, False),
+        # Who held nothing could give nothing, and is no failure.
+        (0, 0, 500, False),
+        (-1, 0, 500, True),
+    ],
+)
+def test_what_is_futile(freed_kib: int, held_kib: int, shortfall_kib: int, futile: bool) -> None:
+    guard = FutileGuard(limit=1)
+    assert futile == guard.kill_settled(
+        freed_kib=freed_kib, held_kib=held_kib, shortfall_kib=shortfall_kib, now_ns=0
+    )
+    assert guard.holding(1) == futile
+
+
+def settle(guard: FutileGuard, now_s: int, *, futile: bool) -> None:
+    freed_kib = 0 if futile else 1000
+    assert futile == guard.kill_settled(
+        freed_kib=freed_kib, held_kib=1000, shortfall_kib=500, now_ns=now_s * SECOND_NS
+    )
+
+
+def test_it_stops_after_so_many_in_a_row_and_tries_one_when_the_pause_is_over() -> None:
+    guard = FutileGuard(limit=3, hold_off_ms=60_000)
+    for now_s in (1, 2):
+        settle(guard, now_s, futile=True)
+        assert not guard.holding(now_s * SECOND_NS)
+    settle(guard, 3, futile=True)
+    assert guard.in_a_row == 3
+    assert guard.holding(3 * SECOND_NS)
+    assert guard.holding(63 * SECOND_NS - 1)
+    assert not guard.holding(63 * SECOND_NS)
+    settle(guard, 70, futile=True)
+    assert guard.holding(71 * SECOND_NS)
+    settle(guard, 140, futile=False)
+    assert guard.in_a_row == 0
+    settle(guard, 150, futile=True)
+    assert not guard.holding(150 * SECOND_NS)
+
+
+def test_a_kill_that_was_worth_it_begins_the_count_anew() -> None:
+    guard = FutileGuard(limit=2)
+    for futile in (True, False, True):
+        settle(guard, 1, futile=futile)
+    assert not guard.holding(SECOND_NS)
+
+
+def test_limit_0_switches_it_off() -> None:
+    guard = FutileGuard(limit=0)
+    for _ in range(10):
+        settle(guard, 1, futile=True)
+    assert not guard.holding(SECOND_NS)
+
+
+def test_memory_holders_are_named_largest_first() -> None:
+    meminfo = MemInfo(
+        mem_total_kib=8 << 20,
+        mem_free_kib=0,
+        mem_available_kib=0,
+        shmem_kib=5 << 20,
+        slab_kib=600 << 10,
+        slab_reclaimable_kib=100 << 10,
+        hugetlb_kib=2 << 20,
+        mlocked_kib=1023,
+    )
+    assert memory_holders(meminfo) == (
+        Holder("tmpfs and shared memory", 5 << 10),
+        Holder("huge pages", 2 << 10),
+        Holder("unreclaimable slab", 500),
+    )
+
+
+def test_nothing_holds_memory_on_an_idle_machine() -> None:
+    assert memory_holders(MemInfo(1024, 1024, 1024)) == ()

@@ -1,0 +1,105 @@
+"""What start-up does for the process itself: in children of the test, not in the test."""
+
+import errno
+import gc
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from oomd.effects import protect, syscalls
+from oomd.effects.protect import exempt_from_oom
+from oomd.proc.root import Refused
+from tests.effects.children import LyingRoot
+
+
+def in_a_child(source: str) -> str:
+    preamble = f"import sys\nsys.path[:0] = {sys.path!r}\nfrom oomd.effects import protect\n"
+    return subprocess.run(
+        [sys.executable, "-I", "-S", "-c", preamble + source],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+@pytest.mark.live
+def test_memory_is_locked_as_it_is_used() -> None:
+    shown = in_a_child(
+        "print(protect.lock_memory())\n"
+        "print([line for line in open('/proc/self/status') if line.startswith('VmLck')][0])\n"
+    )
+    said, locked = shown.split("\n", 1)
+    if said == "memory is locked as it is used (MCL_ONFAULT)":
+        assert int(locked.split()[1]) > 0
+    else:
+        # Without CAP_IPC_LOCK.
+        assert said.startswith("memory is not locked: mlockall refused (E")
+
+
+@pytest.mark.parametrize(
+    ("onfault", "whole", "said"),
+    [
+        (0, None, "memory is locked as it is used (MCL_ONFAULT)"),
+        (-errno.EINVAL, 0, "memory is locked whole (no MCL_ONFAULT here)"),
+        (-errno.EPERM, None, "memory is not locked: mlockall refused (EPERM), "),
+        (-errno.EINVAL, -errno.ENOMEM, "memory is not locked: mlockall refused (ENOMEM), "),
+    ],
+)
+def test_lock_memory_says_what_it_got(
+    monkeypatch: pytest.MonkeyPatch, onfault: int, whole: int | None, said: str
+) -> None:
+    answers = {True: onfault, False: whole}
+    monkeypatch.setattr(syscalls, "mlockall", lambda *, onfault: answers[onfault])
+    assert protect.lock_memory().startswith(said)
+
+
+def test_the_collector_is_off() -> None:
+    shown = in_a_child(
+        "import gc\nsaid = protect.freeze_gc()\nprint(said, gc.isenabled(), sep='\\n')\n"
+    )
+    said, enabled = shown.splitlines()
+    assert said.startswith("garbage collector off, ")
+    assert enabled == "False"
+    assert gc.isenabled()
+
+
+def test_open_files_are_raised_to_the_hard_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lower = min(soft, hard, 64)
+    shown = in_a_child(
+        "import resource\n"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({lower}, {hard}))\n"
+        "print(protect.raise_nofile())\n"
+        "print(protect.raise_nofile())\n"
+        "print(*resource.getrlimit(resource.RLIMIT_NOFILE))\n"
+    )
+    assert shown.splitlines() == [
+        f"open files: {hard}, raised from {lower}",
+        f"open files: {hard}",
+        f"{hard} {hard}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("adj", "said", "written"),
+    [
+        (b"0\n", "oom_score_adj set to -1000", [("proc/self/oom_score_adj", b"-1000")]),
+        (b"-1000\n", "oom_score_adj is -1000 already", []),
+    ],
+)
+def test_exempt_from_oom(adj: bytes, said: str, written: list[tuple[str, bytes]]) -> None:
+    root = LyingRoot({"proc/self/oom_score_adj": adj})
+    assert exempt_from_oom(root) == said
+    assert root.written == written
+
+
+def test_exempt_from_oom_refused() -> None:
+    class Refusing(LyingRoot):
+        def write(self, rel: str, data: bytes) -> None:
+            raise Refused(rel, "EACCES")
+
+    assert exempt_from_oom(Refusing({"proc/self/oom_score_adj": b"0\n"})) == (
+        "oom_score_adj is not -1000: refused (EACCES), it needs CAP_SYS_RESOURCE"
+    )
