@@ -2,8 +2,6 @@
 
 import os
 import stat
-import subprocess
-import sys
 import tempfile
 import tomllib
 from pathlib import Path
@@ -12,11 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oomd.config import SETTINGS, ConfigError, from_lines, settings_from_mapping
-from oomd.config_load import check_config, key_lines, load, main, sample, search
+from oomd.config import ConfigError
+from oomd.config_load import check_config, key_lines, load, search
 from oomd.settings import Settings
-
-TREE = Path(__file__).resolve().parents[2]
 
 VENDOR = "usr/lib/oomd/oomd.toml"
 ADMIN = "etc/oomd/oomd.toml"
@@ -287,69 +283,3 @@ def test_no_file_raises_anything_but_config_error(data: bytes) -> None:
         file.flush()
         status, line = check_config(file.name)
     assert status in (0, 2) and line.isprintable()
-
-
-def test_check_config_without_a_file(tmp_path: Path) -> None:
-    root = str(tmp_path)
-    assert check_config(root=root) == (0, "OK: no config file, every setting has its default")
-
-
-def test_show_has_every_value_its_unit_its_place_and_its_help(tmp_path: Path) -> None:
-    root = tree(tmp_path, {ADMIN: "[stall]\nwindow_ms = 3000\n"})
-    status, text = check_config(show=True, root=root)
-    lines = text.split("\n")
-    assert status == 0
-    assert lines[0] == f"# {root}/{ADMIN}"
-    assert f"stall.window_ms = 3000 ms  ({root}/{ADMIN}:2)" in lines
-    assert "stall.full_percent = 20.0 %  (default)" in lines
-    assert 'policy = "el7"  (default)' in lines
-    shown = [line.partition(" = ")[0] for line in lines[1:] if not line.startswith(" ")]
-    assert shown == [setting.key for setting in SETTINGS]
-    words = " ".join(text.split())
-    assert all(setting.help in words for setting in SETTINGS)
-
-
-def test_the_installed_sample_is_up_to_date() -> None:
-    # If this fails: python3 -m oomd.config_load --sample > packaging/oomd.toml
-    assert (TREE / "packaging/oomd.toml").read_text() == sample()
-
-
-def test_the_sample_changes_nothing_until_it_is_edited() -> None:
-    assert settings_from_mapping(tomllib.loads(sample())) == Settings()
-    assert "=" not in "".join(line for line in sample().split("\n") if not line.startswith("#"))
-
-
-def test_the_sample_with_every_key_taken_out_of_its_comment_is_the_defaults() -> None:
-    lines = sample().split("\n")
-    text = "\n".join(line[1:] if line[:1] == "#" and line[1:2] != " " else line for line in lines)
-    content = tomllib.loads(text)
-    assert len(key_lines(text)) == len(SETTINGS) + len(Settings._fields) - 1
-    assert settings_from_mapping(content) == Settings()
-
-
-def test_emit_hands_over_what_is_in_force(
-    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
-) -> None:
-    root = tree(tmp_path, {ADMIN: '[watch]\ncgroup = "/süd.slice"\n'})
-    assert main(["--emit"], root) == 0
-    out, err = capfdbinary.readouterr()
-    assert err == b""
-    assert from_lines(out.decode()) == load(root=root).settings
-    assert from_lines(out.decode()).watch.cgroup == "/süd.slice"
-
-
-def test_emit_fails_with_one_line_and_hands_nothing_over(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    root = tree(tmp_path, {ADMIN: "[log]\ntop = 'all'\n"})
-    assert main(["--emit"], root) == 2
-    error = f'{root}/{ADMIN}:2: log.top: "all" is a string (expected an integer from 0 to 1000)\n'
-    assert capfd.readouterr() == ("", error)
-
-
-def test_the_helper_as_it_is_called(tmp_path: Path) -> None:
-    path = tmp_path / "oomd.toml"
-    path.write_text("log.top = 5")
-    command = [sys.executable, "-m", "oomd.config_load", "--emit", "--config", str(path)]
-    done = subprocess.run(command, cwd=TREE, capture_output=True, text=True, check=True)
-    assert from_lines(done.stdout).log.top == 5
