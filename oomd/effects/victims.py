@@ -35,6 +35,8 @@ class Settled(NamedTuple):
     """rss, page tables and swap of the victim and its oom_group, when it was chosen."""
     freed_kib: int
     """Growth of MemAvailable + SwapFree since the kill; negative: others took more."""
+    killed: bool
+    """False: it was dying by itself, and was only waited for."""
 
 
 class _Flight:
@@ -58,6 +60,13 @@ class _Kill(NamedTuple):
     held_kib: int
 
 
+def _settled(kill: _Kill, end: str, now_ns: int, freed_kib: int) -> Settled:
+    took_ms = (now_ns - kill.added_ns) // 1_000_000
+    victim = kill.flights[0].victim
+    killed = victim.killed_at_ns > 0
+    return Settled(victim.task, end, took_ms, kill.held_kib, freed_kib, killed)
+
+
 class VictimsInFlight:
     """Owns the victims' pidfds from the kill on. No call waits, none raises."""
 
@@ -71,6 +80,10 @@ class VictimsInFlight:
         self._kills: list[_Kill] = []
         # Of kills that have settled: reaped or passed over, and not gone yet.
         self._skipped: list[_Flight] = []
+
+    def configure(self, timeout_ms: int) -> None:
+        """Another time to die in, for those in flight too."""
+        self._timeout_ns = timeout_ms * 1_000_000
 
     def _waited_for(self) -> Iterator[_Flight]:
         for kill in self._kills:
@@ -101,14 +114,24 @@ class VictimsInFlight:
         ``free_kib`` is MemAvailable + SwapFree before the kill. A process that was dying
         already, and was sent no signal, is waited for in the same way.
         """
-        flights = tuple(
-            _Flight(victim, had_score=self._oom_score(victim.task.pid) > 0) for victim in victims
-        )
+        flights = self._not_known_yet(victims)
         if flights:
             # Who shares the victim's mm holds nothing of its own.
             own = (f.victim.task for f in flights if f.victim.why != "sharing_mm")
             held_kib = sum(task.size_pages for task in own) * self._page_kib
             self._kills.append(_Kill(flights, now_ns, free_kib, held_kib))
+
+    def _not_known_yet(self, victims: Iterable[Victim]) -> tuple[_Flight, ...]:
+        # A process that is waited for or passed over already keeps the time it was given.
+        known = {f.victim.task.ident for f in (*self._skipped, *self._waited_for())}
+        flights = []
+        for victim in victims:
+            if victim.task.ident not in known:
+                score = self._oom_score(victim.task.pid)
+                flights.append(_Flight(victim, had_score=score > 0))
+            elif victim.pidfd >= 0:
+                os.close(victim.pidfd)
+        return tuple(flights)
 
     def reaped(self, ident: TaskId) -> None:
         """process_mrelease(2) took this process's memory: no need to wait for its exit."""
@@ -138,9 +161,7 @@ class VictimsInFlight:
             ends = {flight.end for flight in kill.flights}
             if _DYING not in ends:
                 end = next(end for end in (_PASSED_OVER, _REAPED, _GONE) if end in ends)
-                took_ms = (now_ns - kill.added_ns) // 1_000_000
-                task = kill.flights[0].victim.task
-                settled.append(Settled(task, end, took_ms, kill.held_kib, freed_kib))
+                settled.append(_settled(kill, end, now_ns, freed_kib))
                 self._skipped += [f for f in kill.flights if f.end != _GONE]
         self._kills = [k for k in self._kills if any(f.end == _DYING for f in k.flights)]
         return tuple(settled)

@@ -47,6 +47,7 @@ def test_a_zombie_is_gone(children: OwnChildren) -> None:
     assert settled.took_ms == 20
     assert settled.held_kib == task.size_pages * PAGE_KIB
     assert settled.freed_kib == 240
+    assert settled.killed
     assert flights.victims == flights.passed_over == frozenset()
     assert flights.pidfds() == []
     assert flights.deadline_ns() is None
@@ -162,6 +163,41 @@ def test_two_kills_settle_each_on_its_own(children: OwnChildren) -> None:
     assert [s.task for s in flights.sweep(200 * MS, free_kib=0)] == [second]
     assert flights.victims == {first.ident}
     assert [s.task for s in flights.sweep(TIMEOUT_MS * MS, free_kib=0)] == [first]
+
+
+def test_a_process_that_dies_by_itself_is_waited_for_once(children: OwnChildren) -> None:
+    child = children.start_stuck_dying()
+    task = task_of(child.pid)
+    flights = VictimsInFlight(ROOT, TIMEOUT_MS)
+    before = open_fds()
+    for now_ms in (0, 10):
+        victim = open_victim(ROOT, task, "dying")
+        assert isinstance(victim, Victim)
+        flights.add([victim], now_ms * MS, free_kib=0)
+    assert len(open_fds() - before) == 1
+    (settled,) = flights.sweep(TIMEOUT_MS * MS, free_kib=0)
+    assert settled.end == "passed over"
+    assert not settled.killed
+    victim = open_victim(ROOT, task, "dying")
+    assert isinstance(victim, Victim)
+    flights.add([victim], TIMEOUT_MS * MS, free_kib=0)
+    assert flights.victims == frozenset()
+    children.let_die(child.pid)
+    child.wait()
+    flights.sweep(TIMEOUT_MS * MS, free_kib=0)
+    assert open_fds() == before
+
+
+def test_a_new_timeout_holds_for_those_in_flight_too(children: OwnChildren) -> None:
+    child = children.start_stuck_dying()
+    flights = VictimsInFlight(ROOT, TIMEOUT_MS)
+    flights.add([killed(task_of(child.pid))], 0, free_kib=0)
+    flights.configure(10)
+    assert flights.deadline_ns() == 10 * MS
+    assert [s.end for s in flights.sweep(10 * MS, free_kib=0)] == ["passed over"]
+    children.let_die(child.pid)
+    child.wait()
+    flights.sweep(11 * MS, free_kib=0)
 
 
 def test_no_victims_no_kill() -> None:
