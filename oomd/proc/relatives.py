@@ -1,0 +1,184 @@
+"""What depends on one process, read once it is chosen: its children, and who shares its mm."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from oomd.mm_types import Task, TaskId
+from oomd.proc.root import ReadError, Root
+from oomd.proc.task import parse_stat, read_task
+
+__all__ = [
+    "Sharers",
+    "candidates_for_sharing",
+    "confirm_sharers",
+    "find_sharers",
+    "find_mm_sharers",
+    "parse_children",
+    "presumed_same_mm",
+    "read_children",
+]
+
+
+# --- children
+
+
+def parse_children(data: bytes) -> list[int]:
+    """``/proc/PID/task/TID/children``: pids, in the order of fork."""
+    return [int(word[:9]) for word in data.split() if word.isdigit()]
+
+
+def _children_by_thread(root: Root, pid: int) -> list[int] | None:
+    """Children of every thread, in the order in which the kernel walks them.
+
+    None: a kernel without the file. Without CONFIG_PROC_CHILDREN no thread has it.
+    """
+    pids: list[int] = []
+    missing = True
+    for tid in root.listdir(f"proc/{pid}/task"):
+        try:
+            pids += parse_children(root.read(f"proc/{pid}/task/{tid}/children"))
+            missing = False
+        except ReadError:
+            continue  # No such file, or the thread has just ended: the others tell which.
+    return None if missing else pids
+
+
+def _children_by_ppid(root: Root, pid: int) -> list[int]:
+    """The same by asking everybody, in the order of fork. Costs one file per process."""
+    children = []
+    for other in root.pids():
+        try:
+            stat = parse_stat(root.read_record(f"proc/{other}/stat"))
+        except ReadError:
+            continue
+        if stat.ppid == pid:
+            children.append((stat.starttime_ticks, other))
+    return [other for _, other in sorted(children)]
+
+
+def read_children(root: Root, task: Task, page_size_bytes: int) -> tuple[Task, ...]:
+    """Children of every thread of ``task``, for el7's child sacrifice. Raises nothing.
+
+    The kernel gives no promise that the list is whole while the process forks: one born meanwhile
+    may be missing, and one that vanished is left out.
+    """
+    try:
+        pids = _children_by_thread(root, task.pid)
+        if pids is None:
+            pids = _children_by_ppid(root, task.pid)
+    except ReadError:
+        return ()
+    children = (read_task(root, pid, page_size_bytes) for pid in dict.fromkeys(pids))
+    return tuple(child for child in children if child is not None)
+
+
+# --- who has the same mm
+
+
+def _sizes(task: Task) -> tuple[int, int, int, int]:
+    return task.total_vm_pages, task.rss_pages, task.pgtables_pages, task.swapents_pages
+
+
+def presumed_same_mm(task: Task, others: Iterable[Task]) -> frozenset[TaskId]:
+    """Those of ``others`` that have an mm of exactly the same size in all four figures.
+
+    Two tasks with one mm always show the same figures, but for what changes between two reads;
+    two mms of the same size are possible (a child just forked). Used before a kill, when kcmp(2)
+    may not be asked since it can wait behind an exec.
+    """
+    return frozenset(
+        other.ident
+        for other in others
+        if other.has_mm and task.has_mm and _sizes(other) == _sizes(task)
+    )
+
+
+def candidates_for_sharing(tasks: Iterable[Task], victim: Task) -> tuple[Task, ...]:
+    """Processes that may have the victim's mm: user tasks with an address space of its size.
+
+    Only ``total_vm_pages`` has to be equal: rss drifts between two reads, and a process that maps
+    or unmaps just then is asked again at the next kill.
+    """
+    return tuple(
+        task
+        for task in tasks
+        if task.has_mm
+        and not task.kthread
+        and task.pid != victim.pid
+        and task.total_vm_pages == victim.total_vm_pages
+    )
+
+
+class Sharers(NamedTuple):
+    """Candidates, judged."""
+
+    confirmed: tuple[Task, ...]
+    """kcmp(2) says: the same mm."""
+    unconfirmed: tuple[Task, ...]
+    """kcmp could not be asked, or the victim's mm was gone when it was. Nothing is assumed."""
+
+
+def _thread_with_mm(root: Root, victim: Task, page_size_bytes: int) -> int | None:
+    """A thread through which the victim still has its mm. None: it has given it up, or is gone."""
+    now = read_task(root, victim.pid, page_size_bytes)
+    return now.mm_tid if now and now.ident == victim.ident and now.has_mm else None
+
+
+def confirm_sharers(
+    root: Root, victim: Task, candidates: Iterable[Task], page_size_bytes: int
+) -> Sharers:
+    """Asks kcmp(2) of every candidate. Only after SIGKILL was sent: it can wait behind an exec.
+
+    The sooner the better: a dying victim gives its mm up, after which kcmp answers "not equal" for
+    those who share it, too. Such an answer counts only if the victim still has its mm afterwards;
+    else the candidate is ``unconfirmed``, as it is where kcmp is not allowed. Raises nothing.
+    """
+    confirmed: list[Task] = []
+    unconfirmed = list(candidates)
+    tid: int | None = victim.mm_tid or victim.pid
+    # Twice at most: the thread asked first may give up the mm before another one does.
+    for _ in range(2):
+        if tid is None or not unconfirmed:
+            break
+        asked = tid
+        answers = [root.same_mm(asked, other.mm_tid or other.pid) for other in unconfirmed]
+        tid = _thread_with_mm(root, victim, page_size_bytes)
+        # "Not equal" before a look that still finds the mm there was about that mm.
+        settled = (True, False) if tid == asked else (True,)
+        judged = list(zip(unconfirmed, answers, strict=True))
+        confirmed += [other for other, answer in judged if answer]
+        unconfirmed = [other for other, answer in judged if answer not in settled]
+    return Sharers(tuple(confirmed), tuple(unconfirmed))
+
+
+def _of_size(root: Root, victim: Task) -> Iterator[int]:
+    """Pids whose address space is as large as the victim's was, by ``statm`` (no mmap lock)."""
+    for pid in root.pids():
+        if pid == victim.pid:
+            continue
+        try:
+            total_vm, _, _ = root.read_record(f"proc/{pid}/statm").partition(b" ")
+        except ReadError:
+            continue
+        # A leader that has exited shows 0, and may share the mm through a living thread.
+        if total_vm.isdigit() and int(total_vm[:19]) in (0, victim.total_vm_pages):
+            yield pid
+
+
+def find_sharers(root: Root, victim: Task, page_size_bytes: int) -> Sharers:
+    """All processes that may share the victim's mm, judged: see ``confirm_sharers()``.
+
+    ``victim`` holds the figures taken before the kill. Costs one small file per process and the
+    whole record of the few of its size. Raises nothing.
+    """
+    try:
+        tasks = [read_task(root, pid, page_size_bytes) for pid in _of_size(root, victim)]
+    except ReadError:
+        return Sharers((), ())
+    candidates = candidates_for_sharing((task for task in tasks if task is not None), victim)
+    return confirm_sharers(root, victim, candidates, page_size_bytes)
+
+
+def find_mm_sharers(root: Root, victim: Task, page_size_bytes: int) -> tuple[Task, ...]:
+    """The processes that certainly share the victim's mm: ``find_sharers()``, those confirmed."""
+    return find_sharers(root, victim, page_size_bytes).confirmed
