@@ -1,7 +1,8 @@
 """The tasks that can still matter, kept while a scan streams by.
 
 A daemon short of memory cannot hold 30,000 records. These few give the same decision as all
-of them: whoever would stop the scan, whoever would win it, the next best for the trace, and current.
+of them: whoever would stop the scan, whoever would win it, the next best for the trace, and
+current.
 """
 
 from heapq import heappush, heappushpop

@@ -1,0 +1,203 @@
+"""``oomd --dry-run``: one snapshot, one decision, one report. It cannot kill: the code that
+kills is not even loaded."""
+
+from typing import NamedTuple
+
+from oomd.mm.constraint import case_of
+from oomd.mm.oom_badness import Case, ineligible, oom_badness
+from oomd.mm.oom_kill_process import oom_group_to_kill, plan_kill, sharers_to_kill
+from oomd.mm.out_of_memory import out_of_memory
+from oomd.mm.policy import Policy, policy_for
+from oomd.mm_types import MemCgroup, Snapshot, Sysctls, Task
+from oomd.oom import (
+    Companion,
+    Constraint,
+    CurrentTask,
+    Kill,
+    KillPlan,
+    NotifierChain,
+    OomControl,
+    Relatives,
+)
+from oomd.proc.memcg import read_memcg, read_memcg_meminfo
+from oomd.proc.pressure import read_pressure
+from oomd.proc.rivals import running_rivals
+from oomd.proc.root import Root
+from oomd.proc.snapshot import take_snapshot
+from oomd.proc.sysctl import read_sysctls
+from oomd.report.findings import Findings, Ranked
+from oomd.report.words import panic_words
+from oomd.settings import Settings
+from oomd.thresholds import evaluate, would_act
+
+__all__ = ["Question", "audit"]
+
+
+class Question(NamedTuple):
+    """What an audit is asked, beyond the settings."""
+
+    policy: str = ""
+    """Empty: the one in the settings."""
+    memcg: str = ""
+    nodemask: int | None = None
+    node_constraint: Constraint = Constraint.CPUSET
+    assumed: tuple[tuple[str, int], ...] = ()
+    """Sysctls by name, as if they were set so."""
+    current_pid: int = 0
+    """As if this process were allocating. 0: nobody is."""
+
+
+def _sysctls(root: Root, question: Question) -> Sysctls:
+    sysctls = read_sysctls(root)
+    assumed = dict(question.assumed)
+    unread = tuple(name for name in sysctls.not_observable if name not in assumed)
+    return sysctls._replace(**assumed, not_observable=unread)
+
+
+def _control(question: Question, snapshot: Snapshot) -> OomControl:
+    oc = OomControl()
+    if question.memcg:
+        oc = oc._replace(constraint=Constraint.MEMCG)
+    elif question.nodemask is not None:
+        oc = oc._replace(constraint=question.node_constraint, nodemask=question.nodemask)
+    pid = question.current_pid
+    task = next((one for one in snapshot.tasks if one.pid == pid), None)
+    if task is None:
+        return oc
+    current = CurrentTask(
+        pid, task.mm_tid, 0, task.sigkill_pending, task.exiting, task.starttime_ticks
+    )
+    return oc._replace(current=current)
+
+
+def _same_mm(root: Root, task: Task, others: list[Task]) -> tuple[tuple[Task, ...], str]:
+    """Those of ``others`` that share the task's mm, and how that is known.
+
+    Nobody is about to be killed, so kcmp(2) may take its time. A shared mm has one size.
+    """
+    alike = [one for one in others if one.has_mm and one.total_vm_pages == task.total_vm_pages]
+    answers = [(one, root.same_mm(task.pid, one.pid)) for one in alike]
+    if any(answer is None for _, answer in answers):
+        return (), "not observable"
+    return tuple(one for one, answer in answers if answer), "kcmp"
+
+
+def _plan(
+    root: Root, kill: Kill, snapshot: Snapshot, case: Case
+) -> tuple[KillPlan, tuple[Companion, ...], str]:
+    """The second phase: the victim, who dies with it, and how a shared mm is known."""
+    chosen = kill.chosen
+    # PPid names the process whatever thread of it has forked.
+    children = [one for one in snapshot.tasks if one.ppid == chosen.pid]
+    sharing, how = _same_mm(root, chosen, children)
+    relatives = Relatives(tuple(children), frozenset(one.ident for one in sharing), how)
+    plan = plan_kill(kill, relatives, case)
+    others = [one for one in snapshot.tasks if one.ident != plan.victim.ident]
+    sharers, how = _same_mm(root, plan.victim, others)
+    companions = sharers_to_kill(plan.victim, sharers, case)
+    if case.memcg is not None:
+        members = _oom_group(plan.victim, case.memcg, snapshot)
+        known = {one.task.ident for one in companions}
+        companions += tuple(
+            one
+            for one in oom_group_to_kill(plan.victim, members, case)
+            if one.task.ident not in known
+        )
+    return plan, companions, how
+
+
+def _oom_group(victim: Task, memcg: MemCgroup, snapshot: Snapshot) -> list[Task]:
+    """The tasks of the highest ``memory.oom.group`` that the victim is in."""
+    for _, pids in memcg.oom_groups:
+        if victim.pid in pids:
+            return [one for one in snapshot.tasks if one.pid in pids]
+    return []
+
+
+def _ranking(snapshot: Snapshot, case: Case, policy: Policy) -> tuple[Ranked, ...]:
+    eligible, others = [], []
+    for task in snapshot.tasks:
+        reason = ineligible(task, case)
+        if reason:
+            others.append(Ranked(task, None, reason))
+        else:
+            eligible.append(Ranked(task, oom_badness(task, case.totalpages, policy), ""))
+    # Ties in the order in which the kernel would prefer them.
+    if policy.last_of_equals:
+        eligible.reverse()
+    eligible.sort(key=lambda ranked: -(ranked.points or 0))
+    return (*eligible, *others)
+
+
+def _notes(
+    root: Root, settings: Settings, sysctls: Sysctls, snapshot: Snapshot, own_pid: int
+) -> tuple[str, ...]:
+    notes = list(panic_words(settings, sysctls))
+    if sysctls.not_observable:
+        names = ", ".join(f"vm.{name}" for name in sysctls.not_observable)
+        notes.append(f"{names} not observable: the kernel's default stands in")
+    refused = [task for task in snapshot.tasks if task.refused]
+    if refused:
+        notes.append(
+            f"{len(refused)} processes could not be read whole (run as root to see them), "
+            f"e.g. {refused[0].pid}: {refused[0].refused}"
+        )
+    unseen_ns = sum(
+        1 for task in snapshot.tasks if task.cap_sys_admin and task.init_user_ns is None
+    )
+    if unseen_ns:
+        notes.append(
+            f"the user namespace of {unseen_ns} tasks with CAP_SYS_ADMIN is not observable: "
+            "taken for the initial one"
+        )
+    if not root.live and not snapshot.kernel:
+        notes.append("a plain tree: what only a live kernel tells is not observable")
+    rivals = running_rivals(root, own_pid)
+    if rivals:
+        notes.append(f"{', '.join(rivals)} runs here too: each may kill while the other waits")
+    return tuple(notes)
+
+
+def audit(root: Root, settings: Settings, question: Question, own_pid: int = 0) -> Findings:
+    """Read once, decide once. Raises ``CannotDecide`` or ``ReadError``.
+
+    ``own_pid`` is the audit's own process, which is no rival and is not on the ranking.
+    """
+    name = question.policy or settings.policy
+    page_size_bytes = root.page_size_bytes()
+    memcg = read_memcg(root, question.memcg, page_size_bytes) if question.memcg else None
+    snapshot = take_snapshot(root, memcg=memcg, need_nodes=True)
+    policy = policy_for(name, snapshot.kernel)
+    sysctls = _sysctls(root, question)
+    oc = _control(question, snapshot)
+    own = frozenset(task.ident for task in snapshot.tasks if task.pid == own_pid)
+    oc = oc._replace(spared=own)
+
+    meminfo = read_memcg_meminfo(root, question.memcg) if question.memcg else snapshot.meminfo
+    pressure = read_pressure(root, question.memcg or None)
+    percent = pressure.full.avg10_percent if pressure is not None else None
+    thresholds = evaluate(meminfo, percent, settings)
+
+    decision = out_of_memory(oc, snapshot, sysctls, policy, freed=NotifierChain())
+    case = case_of(oc, snapshot, policy)
+    notes = _notes(root, settings, sysctls, snapshot, own_pid)
+    plan, companions = None, tuple[Companion, ...]()
+    if isinstance(decision, Kill):
+        plan, companions, how = _plan(root, decision, snapshot, case)
+        if how != "kcmp":
+            notes = (*notes, "who shares the victim's memory is not observable: nobody is assumed")
+    return Findings(
+        policy=policy.name,
+        kernel=snapshot.kernel,
+        snapshot=snapshot,
+        sysctls=sysctls,
+        settings=settings,
+        pressure=pressure,
+        thresholds=thresholds,
+        would_act=would_act(thresholds),
+        decision=decision,
+        plan=plan,
+        companions=companions,
+        ranking=_ranking(snapshot, case, policy),
+        notes=notes,
+    )

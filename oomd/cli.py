@@ -1,0 +1,254 @@
+"""The command line. The only place that exits."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import NoReturn
+
+from oomd import __version__
+from oomd.audit import Question, audit
+from oomd.config import ConfigError
+from oomd.config_load import check_config, load
+from oomd.oom import Constraint
+from oomd.proc.record import BadRecording, CannotRecord, RecordedRoot, RecordingRoot, open_root
+from oomd.proc.root import ReadError, Root
+from oomd.proc.snapshot import CannotDecide
+from oomd.report.as_json import as_json
+from oomd.report.findings import Findings
+from oomd.settings import Settings
+
+__all__ = ["ExitCode", "main"]
+
+
+class ExitCode(IntEnum):
+    """What the exit status means; part of the interface."""
+
+    NOTHING_TO_DO = 0
+    WOULD_ACT = 1
+    """A threshold is crossed: the daemon would act now."""
+    USAGE = 2
+    """The command line or the configuration is not usable."""
+    CANNOT_DECIDE = 3
+    """Too little could be read."""
+    INTERNAL = 70
+    """A defect of oomd's (EX_SOFTWARE, sysexits.h)."""
+
+
+ASSUMABLE = ("panic_on_oom", "oom_kill_allocating_task", "oom_dump_tasks")
+
+
+class UsageError(Exception):
+    """One line for the user."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (try oomd --help)")
+
+
+def _assumption(text: str) -> tuple[str, int]:
+    name, _, value = text.partition("=")
+    name = name.removeprefix("vm.")
+    if name not in ASSUMABLE or not value.isdecimal():
+        known = ", ".join(f"vm.{one}" for one in ASSUMABLE)
+        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=NUMBER, NAME one of {known}")
+    return name, int(value)
+
+
+def _nodes(text: str) -> tuple[Constraint, int]:
+    kind, colon, rest = text.partition(":")
+    constraint = {"cpuset": Constraint.CPUSET, "mempolicy": Constraint.MEMORY_POLICY}.get(
+        kind if colon else "cpuset"
+    )
+    mask = 0
+    try:
+        for part in (rest if colon else text).split(","):
+            first, dash, last = part.partition("-")
+            for nid in range(int(first), int(last if dash else first) + 1):
+                mask |= 1 << nid
+    except ValueError:
+        mask = 0
+    if constraint is None or not mask:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected a list of NUMA nodes such as 0-1,3, "
+            "with cpuset: or mempolicy: before it"
+        )
+    return constraint, mask
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 1")
+    return int(text)
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="oomd",
+        description="The out-of-memory daemon with the kernel's own policy. Without options it "
+        "guards the machine; with --dry-run it only says what it would do.",
+        epilog="Exit status of --dry-run: 0 nothing to do now, 1 a threshold is crossed, "
+        "2 usage or configuration error, 3 could not read enough to decide, 70 internal error.",
+    )
+    parser.add_argument("--version", action="version", version=f"oomd {__version__}")
+    parser.add_argument("--config", metavar="FILE", help="read this configuration and no other")
+    parser.add_argument(
+        "--check-config",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="check the configuration, or a draft of it, and exit",
+    )
+    parser.add_argument(
+        "--show", action="store_true", help="with --check-config: every value and its origin"
+    )
+    dry = parser.add_argument_group("the audit")
+    dry.add_argument("--dry-run", action="store_true", help="one snapshot, one decision, no kill")
+    dry.add_argument("--json", action="store_true", help="as JSON, schema 1")
+    dry.add_argument("--policy", choices=("el7", "mainline", "auto"), help="whose rules")
+    dry.add_argument("--top", type=_positive, metavar="N", help="rows of the ranking (10)")
+    dry.add_argument("--root", metavar="DIR", help="judge a recorded or hand-made tree")
+    dry.add_argument("--record", metavar="DIR", help="keep what was read, for --root")
+    dry.add_argument(
+        "--assume",
+        action="append",
+        default=[],
+        type=_assumption,
+        metavar="SYSCTL=N",
+        help="what if, e.g. vm.panic_on_oom=1; may be repeated",
+    )
+    dry.add_argument(
+        "--current", type=_positive, metavar="PID", help="what if this process were allocating"
+    )
+    where = dry.add_mutually_exclusive_group()
+    where.add_argument("--memcg", metavar="PATH", help="judge an OOM of this memory cgroup")
+    where.add_argument(
+        "--nodes",
+        type=_nodes,
+        metavar="LIST",
+        help="judge an OOM of these NUMA nodes: [cpuset:|mempolicy:]LIST",
+    )
+    dry.add_argument(
+        "--watch",
+        action="store_true",
+        help="stay, and say what would be done each time a threshold is crossed",
+    )
+    return parser
+
+
+# --- the audit
+
+
+def _question(options: argparse.Namespace) -> Question:
+    question = Question(
+        policy=options.policy or "",
+        memcg=options.memcg or "",
+        assumed=tuple(options.assume),
+        current_pid=options.current or 0,
+    )
+    if options.nodes:
+        constraint, nodemask = options.nodes
+        question = question._replace(nodemask=nodemask, node_constraint=constraint)
+    return question
+
+
+def _print(findings: Findings, settings: Settings, options: argparse.Namespace) -> None:
+    if options.json:
+        json.dump(as_json(findings), sys.stdout, indent=2)
+        print()
+        return
+    # Half of the start-up time, and --json does without it.
+    from rich.console import Console  # noqa: PLC0415
+
+    from oomd.report.as_text import print_findings  # noqa: PLC0415
+
+    # A report in a file or a pipe has whole lines, whatever the terminal's width.
+    wide = None if sys.stdout.isatty() else 200
+    print_findings(findings, options.top or settings.log.top, Console(width=wide, highlight=False))
+
+
+def _dry_run(options: argparse.Namespace) -> ExitCode:
+    settings = load(options.config).settings
+    root: Root = open_root(options.root or "/")
+    if options.watch:
+        if options.root or options.record:
+            raise UsageError("--watch needs the live machine: not with --root or --record")
+        from oomd.watch_only import watch  # noqa: PLC0415
+
+        return ExitCode(watch(root, settings, policy=options.policy or "", as_json=options.json))
+    own_pid = os.getpid() if root.live else 0
+    if isinstance(root, RecordedRoot):
+        own_pid = int(root.extra.get("own_pid", 0))
+    recording = RecordingRoot(root, options.record) if options.record else None
+    findings = audit(recording or root, settings, _question(options), own_pid)
+    if recording is not None:
+        thresholds = as_json(findings)["thresholds"]
+        recording.finish({"own_pid": own_pid, "oomd": __version__, "thresholds": thresholds})
+    _print(findings, settings, options)
+    return ExitCode.NOTHING_TO_DO if findings.would_act is None else ExitCode.WOULD_ACT
+
+
+# --- the rest
+
+_SENTINEL = """
+import sys
+sys.path.append(sys.argv.pop(1))
+from oomd.daemon import main
+sys.exit(main())
+"""
+
+
+def _become_sentinel(options: argparse.Namespace) -> NoReturn:
+    """Start anew, isolated and without site: what this command line imported costs memory."""
+    package_root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    argv = [sys.executable, "-I", "-S", "-c", _SENTINEL, package_root]
+    if options.config:
+        argv += ["--config", options.config]
+    sys.stdout.flush()
+    os.execv(sys.executable, argv)
+
+
+def _run(argv: Sequence[str] | None) -> ExitCode:
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.check_config is not None:
+        status, text = check_config(options.check_config or options.config, options.show)
+        print(text, file=sys.stderr if status else sys.stdout)
+        return ExitCode(status)
+    if options.dry_run:
+        return _dry_run(options)
+    given = [
+        name
+        for name, value in vars(options).items()
+        if value not in (None, False, []) and name != "config"
+    ]
+    if given:
+        raise UsageError(f"--{given[0].replace('_', '-')} goes with --dry-run or --check-config")
+    _become_sentinel(options)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; the exit status."""
+    try:
+        return _run(argv)
+    except (UsageError, ConfigError, BadRecording, CannotRecord) as error:
+        print(f"oomd: {error}", file=sys.stderr)
+        return ExitCode.USAGE
+    except (CannotDecide, ReadError) as error:
+        print(f"oomd: cannot decide: {error}", file=sys.stderr)
+        return ExitCode.CANNOT_DECIDE
+    except BrokenPipeError:
+        # The reader has seen enough; nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return ExitCode.NOTHING_TO_DO
+    except KeyboardInterrupt:
+        return 130
+    except Exception:
+        import traceback  # noqa: PLC0415
+
+        traceback.print_exc()
+        print("oomd: internal error, please report the lines above", file=sys.stderr)
+        return ExitCode.INTERNAL

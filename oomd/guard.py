@@ -1,0 +1,161 @@
+"""The loop: sleep, look, decide, act. The same for the daemon and for ``--watch``.
+
+It knows how to decide but not how to act: that is handed in, so that ``--watch`` runs this
+very loop without the code that kills.
+"""
+
+import time
+from typing import Protocol
+
+from oomd.event import MANUAL, Event, Look
+from oomd.mm.candidates import Candidates
+from oomd.mm.constraint import case_of
+from oomd.mm.out_of_memory import out_of_memory
+from oomd.mm.policy import Policy
+from oomd.mm_types import Snapshot, Task
+from oomd.oom import Constraint, NotifierChain, OomControl
+from oomd.proc.allocating import AllocatingSampler
+from oomd.proc.memcg import read_memcg
+from oomd.proc.root import ReadError, Root
+from oomd.proc.snapshot import CannotDecide, take_snapshot
+from oomd.proc.sysctl import read_sysctls
+from oomd.settings import Settings
+from oomd.watch import Watch
+
+__all__ = ["Act", "Guard", "monotonic_ms"]
+
+# A machine whose meminfo cannot be read is looked at again after this.
+BLIND_MS = 1000
+
+
+def monotonic_ms() -> int:
+    """CLOCK_MONOTONIC: it stands still while the machine is suspended."""
+    return time.monotonic_ns() // 1_000_000
+
+
+class Act(Protocol):
+    """What the loop hands its decisions to."""
+
+    def control(self) -> OomControl:
+        """Who is dying, who is passed over, who is spared."""
+
+    def notify(self, trigger: str, look: Look) -> NotifierChain:
+        """Step 1: ask the notifiers for memory."""
+
+    def decided(self, event: Event) -> None:
+        """Do what was decided, or say what would be done."""
+
+    def settle(self, look: Look) -> int | None:
+        """See to what was begun. How long to leave the machine alone, in ms; None: not at all."""
+
+    def calm(self, look: Look) -> None:
+        """No threshold is crossed and nothing is under way."""
+
+
+class Guard:
+    """One thread, which runs ``turn()`` until told to stop."""
+
+    def __init__(
+        self, root: Root, settings: Settings, policy: Policy, watch: Watch, act: Act
+    ) -> None:
+        self._root = root
+        self._settings = settings
+        self._policy = policy
+        self._watch = watch
+        self._act = act
+        self._sampler = AllocatingSampler(root)
+        self._manual = False
+        self.longest_ms = settings.watch.max_sleep_s * 1000
+        """No sleep is longer; a watchdog may want less."""
+        self.calm = False
+        """No threshold was crossed at the last look, and nothing is under way."""
+        self.errors: list[str] = []
+        """What went wrong since the caller last looked: one line each."""
+
+    def ask(self) -> None:
+        """Decide at the next turn, whatever the thresholds say (as sysrq-f does)."""
+        self._manual = True
+
+    # --- deciding
+
+    def _control(self, now_ms: int, manual: bool) -> OomControl:
+        control = self._act.control()._replace(manual=manual)
+        current = self._sampler.latest(now_ms, self._settings.watch.current_max_age_ms)
+        if self._settings.watch.cgroup:
+            control = control._replace(constraint=Constraint.MEMCG)
+        return control._replace(current=current)
+
+    def decide(self, trigger: str, look: Look, freed: NotifierChain) -> Event:
+        """Read the machine and decide. Raises ``CannotDecide`` or ``ReadError``.
+
+        The scan streams: only the tasks that can matter are held.
+        """
+        control = self._control(look.now_ms, trigger == MANUAL)
+        page_size_bytes = self._root.page_size_bytes()
+        memcg = None
+        if self._settings.watch.cgroup:
+            memcg = read_memcg(self._root, self._settings.watch.cgroup, page_size_bytes)
+        sysctls = read_sysctls(self._root)
+        memory = Snapshot((), look.meminfo, page_size_bytes, memcg=memcg)
+        case = case_of(control, memory, self._policy)
+        candidates = Candidates(case, self._settings.log.top)
+
+        def keep(task: Task) -> bool:
+            candidates.add(task)
+            return False
+
+        snapshot = take_snapshot(self._root, keep=keep, memcg=memcg)
+        # The memory as it was at the look, so that every task is held against one total.
+        snapshot = snapshot._replace(tasks=candidates.tasks(), meminfo=look.meminfo)
+        decision = out_of_memory(control, snapshot, sysctls, self._policy, freed=freed)
+        return Event(trigger, look, snapshot, sysctls, case, decision)
+
+    def rehearse(self) -> Event:
+        """Decide once for nothing: what the real thing will need is then in memory."""
+        now_ms = monotonic_ms()
+        self._sampler.sample(now_ms)
+        look = self._watch.look(now_ms)
+        return self.decide(MANUAL, look, NotifierChain())
+
+    def _storm(self, trigger: str, look: Look) -> None:
+        freed = NotifierChain()
+        if not self._settings.watch.cgroup:
+            freed = self._act.notify(trigger, look)
+        event = self.decide(trigger, look, freed)
+        # The scan took its time: is it still true that somebody has to die?
+        if trigger != MANUAL and not self._watch.still(trigger):
+            return
+        self._act.decided(event)
+        self._watch.acted()
+
+    # --- the loop
+
+    def turn(self) -> tuple[int, ...]:
+        """One round: look, see to what is under way, decide if it is time, sleep.
+
+        Returns the registered descriptors that are readable.
+        """
+        now_ms = monotonic_ms()
+        try:
+            look = self._watch.look(now_ms)
+            timeout_ms = self._attend(look)
+        except (ReadError, CannotDecide) as error:
+            self.errors.append(f"cannot decide: {error}")
+            timeout_ms = BLIND_MS
+        return self._watch.wait(min(timeout_ms, self.longest_ms))
+
+    def _attend(self, look: Look) -> int:
+        if self._watch.near(look):
+            self._sampler.sample(look.now_ms)
+        hold_ms = self._act.settle(look)
+        self.calm = look.crossed is None and hold_ms is None
+        manual, self._manual = self._manual, False
+        if manual:
+            self._storm(MANUAL, look)
+        elif self.calm:
+            self._act.calm(look)
+        elif look.crossed is not None and hold_ms is None:
+            self._storm(look.crossed, look)
+            # Something may be under way now, and wants attention at once.
+            hold_ms = self._act.settle(look)
+        return self._watch.sleep_ms(look) if hold_ms is None else max(hold_ms, 1)

@@ -1,0 +1,72 @@
+"""A decision as a plain record, for the journal: what was seen, decided and done."""
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from oomd.event import Event
+from oomd.mm.oom_badness import ineligible, oom_badness, oom_score
+from oomd.oom import Companion, Kill, KillPlan
+from oomd.report.kernel_log import dump_tasks, printable
+from oomd.report.trace import full_trace, trace_as_json, verdict_of, victims_of
+
+__all__ = ["Record", "decision_record", "said_record"]
+
+Record = dict[str, Any]
+"""Only what JSON has a word for."""
+
+
+def said_record(text: str, **fields: str | int) -> Record:
+    """A sentence for the log, with what a machine may want of it."""
+    return {"kind": "said", "time": time.time(), "text": text, "fields": fields}
+
+
+def _candidates(event: Event) -> list[Record]:
+    rows = []
+    for task in event.snapshot.tasks:
+        reason = ineligible(task, event.case)
+        points = None if reason else oom_badness(task, event.case.totalpages, event.case.policy)
+        row: Record = {**task._asdict(), "comm": printable(task.comm)}
+        rows.append({**row, "points": points, "reason": reason})
+    return rows
+
+
+def decision_record(
+    event: Event, plan: KillPlan | None, companions: Iterable[Companion], lines: Iterable[str]
+) -> Record:
+    """The decision with its trace, the kernel's lines, and the candidates that were held."""
+    decision, snapshot = event.decision, event.snapshot
+    companions = tuple(companions)
+    record: Record = {
+        "kind": "decision",
+        "time": time.time(),
+        "policy": event.case.policy.name,
+        "trigger": event.trigger,
+        "verdict": verdict_of(decision),
+        "constraint": decision.constraint.value,
+        "totalpages": decision.totalpages,
+        "page_size_bytes": snapshot.page_size_bytes,
+        "scan_us": snapshot.scan_us,
+        "tasks_seen": snapshot.tasks_seen,
+        "meminfo": snapshot.meminfo._asdict(),
+        "sysctls": event.sysctls._asdict(),
+        "thresholds": [
+            {**one._asdict(), "detail": {**one.detail}} for one in event.look.thresholds
+        ],
+        "victims": [
+            {"pid": one.task.pid, "comm": printable(one.task.comm), "uid": one.task.uid}
+            | {"why": one.why}
+            for one in victims_of(decision, plan, companions)
+        ],
+        "trace": trace_as_json(full_trace(decision, plan)),
+        "lines": list(lines),
+        "candidates": _candidates(event),
+    }
+    if isinstance(decision, Kill):
+        record["points"] = decision.points
+        record["score"] = oom_score(decision.points, decision.totalpages)
+        if event.sysctls.oom_dump_tasks:
+            policy = event.case.policy.name
+            table = dump_tasks(policy, snapshot.tasks, snapshot.page_size_bytes)
+            record["table"] = list(table)
+    return record

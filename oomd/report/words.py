@@ -1,0 +1,39 @@
+"""Sentences that the daemon's start and the audit both say."""
+
+from oomd.mm_types import Sysctls
+from oomd.settings import PanicAction, Settings
+
+__all__ = ["panic_words", "threshold_words"]
+
+_ACTION_WORDS: dict[PanicAction, str] = {
+    "sysrq": "the machine is crashed by sysrq, so that kdump sees it",
+    "reboot": "the machine is rebooted at once",
+    "defer": "oomd kills nobody and leaves it to the kernel",
+}
+
+
+def panic_words(settings: Settings, sysctls: Sysctls) -> tuple[str, str]:
+    """What would happen where the kernel would panic: at step 3, and at step 6."""
+    action = _ACTION_WORDS[settings.panic.panic_on_oom]
+    if sysctls.panic_on_oom:
+        first = f"vm.panic_on_oom is {sysctls.panic_on_oom}: when memory is short, {action}"
+    else:
+        first = f"vm.panic_on_oom is 0: no panic (if it is set: {action})"
+    return first, f"if nothing is killable: {_ACTION_WORDS[settings.panic.none_killable]}"
+
+
+def threshold_words(settings: Settings) -> str:
+    """The two thresholds in one sentence."""
+    out, stall = settings.exhaustion, settings.stall
+    words = (
+        f"acts when MemAvailable falls to {out.available_percent:g} % "
+        f"(at most {out.available_max_mib} MiB)"
+        f" and free swap, if there is any, to {out.swap_free_percent:g} %"
+    )
+    if stall.full_percent <= 0:
+        return words
+    return (
+        f"{words}; or when all tasks stall {stall.full_percent:g} % of {stall.window_ms} ms "
+        f"and MemAvailable is at most {stall.available_percent:g} % "
+        f"({stall.available_max_mib} MiB)"
+    )

@@ -1,0 +1,87 @@
+"""Has a helper read the configuration, at start and on SIGHUP. The last good one is kept."""
+
+import os
+
+from oomd.config import ConfigError, from_lines, to_lines
+from oomd.helpers import Helpers
+from oomd.proc.root import ReadError, WritableRoot
+from oomd.settings import Settings
+
+__all__ = ["SettingsLoader"]
+
+# What a restart guards with when the files are broken. /run: gone with the next boot.
+LAST_GOOD = "run/oomd/settings"
+HELPER = "oomd.config_load"
+
+
+class SettingsLoader:
+    """One load at a time."""
+
+    def __init__(self, helpers: Helpers, root: WritableRoot, config_file: str | None) -> None:
+        self._helpers = helpers
+        self._root = root
+        self._args = ("--emit", *(("--config", config_file) if config_file else ()))
+        self._helper_pid = 0
+        self._text = bytearray()
+        self.fd = -1
+        """For poll(): readable while a helper has something to say. -1: none is loading."""
+
+    @property
+    def loading(self) -> bool:
+        """A helper is at work."""
+        return bool(self._helper_pid)
+
+    def begin(self) -> None:
+        """Start the helper. Its own errors go to our stderr, each in one line. Raises OSError."""
+        read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+        try:
+            self._helper_pid = self._helpers.start(HELPER, *self._args, stdout=write_fd)
+        except OSError:
+            os.close(read_fd)
+            raise
+        finally:
+            os.close(write_fd)
+        os.set_blocking(read_fd, False)
+        self._text.clear()
+        self.fd = read_fd
+
+    def read(self) -> bool:
+        """Take what the helper has written. True: that was all of it. Never waits."""
+        try:
+            while chunk := os.read(self.fd, 65536):
+                self._text += chunk
+        except BlockingIOError:
+            return False
+        os.close(self.fd)
+        self.fd = -1
+        return True
+
+    def ended(self, pid: int, exit_code: int) -> Settings | str | None:
+        """A helper has ended: the settings, why there are none, or None if it was not ours."""
+        if pid != self._helper_pid:
+            return None
+        self._helper_pid = 0
+        if self.fd >= 0:
+            self.read()
+        if exit_code != 0:
+            return "the configuration is not usable (the line above says where)"
+        try:
+            settings = from_lines(self._text.decode())
+        except (ConfigError, UnicodeDecodeError) as error:
+            return f"the configuration helper gave nonsense: {error}"
+        self._remember(settings)
+        return settings
+
+    def _remember(self, settings: Settings) -> None:
+        try:
+            self._root.replace(LAST_GOOD, to_lines(settings).encode())
+        except ReadError:
+            # Run by hand there is no /run/oomd, and a full /run is no reason not to guard.
+            pass
+
+    def last_good(self) -> Settings | None:
+        """The settings that the last daemon of this boot guarded with."""
+        try:
+            return from_lines(self._root.read(LAST_GOOD).decode())
+        except (ReadError, ConfigError, UnicodeDecodeError):
+            return None

@@ -1,0 +1,110 @@
+"""The helper that takes records to the journal: the kernel's lines, then the trace, with fields.
+
+Runs when the storm is over. Reads a JSON list of records from standard input. Without a journal
+the same lines go to standard error.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+__all__ = ["entries", "main"]
+
+Record = dict[str, Any]
+
+# sd-daemon(3).
+ERR, WARNING, NOTICE, INFO = 3, 4, 5, 6
+
+# journalctl MESSAGE_ID=...; made once with `systemd-id128 new`, never to be changed.
+MESSAGE_IDS = {
+    "kill": "88a0095d517543bab00a05d2c82fd0f4",
+    "other": "73b0ee3aed3b4b3ba68859be24a8ef6e",
+    "said": "4e4713a672214836bc0fc55048f2570a",
+}
+
+JOURNAL_SOCKET = "/run/systemd/journal/socket"
+
+
+def _fields(record: Record) -> Record:
+    fields: Record = {
+        "OOMD_VERDICT": record["verdict"],
+        "OOMD_TRIGGER": record["trigger"],
+        "OOMD_POLICY": record["policy"],
+        "OOMD_CONSTRAINT": record["constraint"],
+        "OOMD_TOTALPAGES": record["totalpages"],
+        "OOMD_SCAN_USEC": record["scan_us"],
+        "OOMD_TASKS_SEEN": record["tasks_seen"],
+        "OOMD_MEM_AVAILABLE_KIB": record["meminfo"]["mem_available_kib"],
+        "OOMD_SWAP_FREE_KIB": record["meminfo"]["swap_free_kib"],
+    }
+    for name in ("points", "score", "signal_after_ms"):
+        if name in record:
+            fields[f"OOMD_{name.upper()}"] = record[name]
+    if record["victims"]:
+        victim = record["victims"][0]
+        fields |= {
+            "OOMD_VICTIM_PID": victim["pid"],
+            "OOMD_VICTIM_COMM": victim["comm"],
+            "OOMD_VICTIM_UID": victim["uid"],
+            "OOMD_VICTIMS": " ".join(str(one["pid"]) for one in record["victims"]),
+        }
+    return {name: str(value) for name, value in fields.items() if value is not None}
+
+
+def _step(step: Record) -> str:
+    detail = ", ".join(f"{name} {value}" for name, value in step["detail"].items())
+    line = f"step {step['step']} {step['name']}: {step['verdict']}"
+    return f"{line} ({detail})" if detail else line
+
+
+def entries(record: Record) -> Iterator[tuple[int, str, Record]]:
+    """The journal entries of a record: priority, message, fields."""
+    if record["kind"] == "said":
+        fields = {f"OOMD_{name.upper()}": str(value) for name, value in record["fields"].items()}
+        yield NOTICE, record["text"], {"MESSAGE_ID": MESSAGE_IDS["said"], **fields}
+        return
+    fields = _fields(record)
+    killed = record["verdict"] == "kill" and bool(record["lines"])
+    # One entry carries the identity of the event; the others belong to it.
+    named = {**fields, "MESSAGE_ID": MESSAGE_IDS["kill" if killed else "other"]}
+    if killed:
+        for line in record["lines"]:
+            yield ERR, line, (named if "Killed process" in line else fields)
+        for line in record.get("table", ()):
+            yield INFO, line, fields
+    else:
+        yield WARNING, record["text"], named
+    for step in record["trace"]:
+        yield INFO, _step(step), fields
+    for note in record.get("notes", ()):
+        yield INFO, note, fields
+
+
+def _to_stderr(priority: int, message: str, fields: Record) -> None:
+    sys.stderr.write(f"oomd: {message}\n")
+
+
+def _sender() -> Callable[[int, str, Record], None]:
+    if not os.path.exists(JOURNAL_SOCKET):
+        return _to_stderr
+    from systemd import journal  # noqa: PLC0415  only where there is a journal
+
+    def send(priority: int, message: str, fields: Record) -> None:
+        journal.send(message, PRIORITY=str(priority), SYSLOG_IDENTIFIER="oomd", **fields)
+
+    return send
+
+
+def main() -> int:
+    """Exit status 0: everything was handed over."""
+    send = _sender()
+    for record in json.load(sys.stdin):
+        for priority, message, fields in entries(record):
+            send(priority, message, fields)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""Keeps what is to be told until the storm is over, then has a helper tell it."""
+
+import json
+import os
+from collections import deque
+
+from oomd.helpers import Helpers
+from oomd.log import WARNING, Log
+from oomd.report.record import Record
+
+__all__ = ["Teller"]
+
+# What a long storm may pile up; the oldest go first.
+RECORDS_KEPT = 64
+# In a storm that does not end, this is how long a record waits.
+RECORD_AGE_MS = 10_000
+# A helper that could not be started, or failed, is tried again after this.
+RETRY_MS = 1000
+TRIES = 3
+
+
+class Teller:
+    """A fixed ring of records, and at most one helper that takes them to the journal."""
+
+    def __init__(self, helpers: Helpers, log: Log) -> None:
+        self._helpers = helpers
+        self._log = log
+        self._ring: deque[tuple[int, Record]] = deque(maxlen=RECORDS_KEPT)
+        self._told: list[tuple[int, Record]] = []
+        self._helper_pid = 0
+        self._next_ms = 0
+        self._tries = 0
+        self.lost = 0
+        """Records that fell out of the ring."""
+
+    def tell(self, record: Record, now_ms: int) -> None:
+        """Keep a record. Never waits."""
+        self.lost += len(self._ring) == RECORDS_KEPT
+        self._ring.append((now_ms, record))
+
+    @property
+    def pending(self) -> bool:
+        """There is something left to tell or to hear of."""
+        return bool(self._ring or self._helper_pid)
+
+    def flush(self, now_ms: int, *, calm: bool) -> None:
+        """Start the helper if it is time: after the storm, or when it does not end."""
+        if not self._ring or self._helper_pid or now_ms < self._next_ms:
+            return
+        if not calm and now_ms - self._ring[0][0] < RECORD_AGE_MS:
+            return
+        self._next_ms = now_ms + RETRY_MS
+        try:
+            # A file in memory and not a pipe: it takes any amount without a reader.
+            fd = os.memfd_create("oomd-records")
+        except OSError:
+            return
+        try:
+            os.write(fd, json.dumps([record for _, record in self._ring]).encode())
+            os.lseek(fd, 0, os.SEEK_SET)
+            self._helper_pid = self._helpers.start("oomd.tell.journal", stdin=fd)
+            self._told = list(self._ring)
+            self._ring.clear()
+        except OSError:
+            self._failed()
+        finally:
+            os.close(fd)
+
+    def ended(self, pid: int, exit_code: int) -> None:
+        """A helper has ended; if it was ours and failed, its records are told again."""
+        if pid != self._helper_pid:
+            return
+        self._helper_pid = 0
+        told, self._told = self._told, []
+        if exit_code == 0:
+            self._tries = 0
+            return
+        self._ring.extendleft(reversed(told))
+        self._failed()
+
+    def _failed(self) -> None:
+        self._tries += 1
+        if self._tries < TRIES:
+            return
+        # No helper can be had: the bare lines, on the log that is left.
+        self._tries = 0
+        for _, record in self._ring:
+            for line in record.get("lines") or [record.get("text", record["kind"])]:
+                self._log.say(WARNING, line)
+        self._ring.clear()

@@ -1,0 +1,226 @@
+"""Waits until there may be something to do: PSI triggers, meminfo thresholds, a timer.
+
+Asleep otherwise. The timer is the headroom divided by the fastest rate at which memory can
+fill, so that the daemon is awake before memory is used up; the kernel's PSI triggers wake it
+when somebody waits for memory before that.
+"""
+
+import errno
+import os
+import select
+import time
+from typing import NamedTuple
+
+from oomd.event import Look
+from oomd.mm_types import MemInfo, Pressure, Stall
+from oomd.proc.memcg import read_memcg_meminfo
+from oomd.proc.meminfo import read_meminfo
+from oomd.proc.pressure import pressure_file, read_pressure
+from oomd.proc.root import ReadError, Root
+from oomd.settings import Settings
+from oomd.thresholds import (
+    evaluate,
+    headroom_kib,
+    sleep_ms,
+    stalled_percent,
+    would_act,
+)
+
+__all__ = ["Trigger", "Watch", "open_trigger"]
+
+# Without CAP_SYS_RESOURCE a trigger's window must be a multiple of this (kernel/sched/psi.c).
+UNPRIVILEGED_WINDOW_MS = 2000
+# The kernel's shortest window: it looks ten times a window, so this one reacts in 50 ms.
+SHORTEST_WINDOW_MS = 500
+# While somebody waits for memory and there is little of it, this is how often threads are
+# sampled for ``current``: one look in ten or so meets a thread in direct reclaim.
+SAMPLE_MS = 50
+# A stall is measured over no less than this, lest one long wait looks like all the time.
+SHORTEST_STALL_MS = 500
+
+
+class Trigger(NamedTuple):
+    """A PSI trigger that the kernel took."""
+
+    fd: int
+    window_ms: int
+
+
+def open_trigger(root: Root, path: str, kind: str, stall_ms: int, window_ms: int) -> Trigger | str:
+    """Ask for a wake-up when ``kind`` (some, full) stalls last ``stall_ms`` in ``window_ms``.
+
+    The share is kept where the kernel only grants longer windows. Returns why not, in words,
+    where it grants none. Documentation/accounting/psi.rst.
+    """
+    unprivileged_ms = -(-window_ms // UNPRIVILEGED_WINDOW_MS) * UNPRIVILEGED_WINDOW_MS
+    reason = ""
+    for window in dict.fromkeys((window_ms, unprivileged_ms)):
+        stall_us = max(1, stall_ms * 1000 * window // window_ms)
+        try:
+            fd = root.open(path, os.O_RDWR | os.O_NONBLOCK)
+        except ReadError as error:
+            return str(error)
+        try:
+            # The kernel overwrites the last byte, so there has to be one to spare.
+            os.write(fd, f"{kind} {stall_us} {window * 1000}\n".encode())
+        except OSError as error:
+            os.close(fd)
+            reason = f"{path}: {errno.errorcode.get(error.errno or 0, str(error.errno))}"
+            continue
+        return Trigger(fd, window)
+    return reason
+
+
+class Watch:
+    """What is watched: the machine, or the cgroup that the settings name."""
+
+    def __init__(self, root: Root, settings: Settings, cpus: int) -> None:
+        self._root = root
+        self._settings = settings
+        self._cpus = cpus
+        self._cgroup = settings.watch.cgroup or None
+        self._poll = select.poll()
+        self._tripwire: Trigger | None = None
+        self._stall: Trigger | None = None
+        self._tripped_until_ms = 0
+        self._stalled_until_ms = 0
+        self._base: tuple[int, Stall] | None = None
+        self._percent: float | None = None
+        self.notes: tuple[str, ...] = ()
+        """What is used to wait, or stands in for what this kernel lacks. For the log."""
+        self._open()
+
+    def _open(self) -> None:
+        settings = self._settings
+        path = pressure_file(self._root, self._cgroup)
+        if path is None or not self._root.exists(path):
+            self.notes = ("no pressure stall information: MemAvailable is polled in its place",)
+            return
+        tripwire = open_trigger(
+            self._root, path, "some", settings.watch.tripwire_ms, SHORTEST_WINDOW_MS
+        )
+        if isinstance(tripwire, str):
+            self.notes = (f"no PSI trigger ({tripwire}): pressure and MemAvailable are polled",)
+            return
+        self._tripwire = tripwire
+        self._poll.register(tripwire.fd, select.POLLPRI)
+        note = f"PSI tripwire: some {settings.watch.tripwire_ms} ms in {SHORTEST_WINDOW_MS} ms"
+        if tripwire.window_ms != SHORTEST_WINDOW_MS:
+            note += f", seen over {tripwire.window_ms} ms (no CAP_SYS_RESOURCE)"
+        self.notes = (note, self._open_stall(path))
+
+    def _open_stall(self, path: str) -> str:
+        settings = self._settings.stall
+        if settings.full_percent <= 0:
+            return "the stall threshold is switched off"
+        stall_ms = int(settings.window_ms * settings.full_percent / 100)
+        stall = open_trigger(self._root, path, "full", max(stall_ms, 1), settings.window_ms)
+        if isinstance(stall, str):
+            return f"no PSI trigger for stalls ({stall}): they are polled"
+        self._stall = stall
+        self._poll.register(stall.fd, select.POLLPRI)
+        return f"PSI stall trigger: full {settings.full_percent:g} % of {stall.window_ms} ms"
+
+    def close(self) -> None:
+        """Give the triggers back to the kernel."""
+        for trigger in (self._tripwire, self._stall):
+            if trigger is not None:
+                os.close(trigger.fd)
+        self._tripwire = self._stall = None
+
+    def register(self, fd: int) -> None:
+        """Wake up too when ``fd`` is readable."""
+        self._poll.register(fd, select.POLLIN)
+
+    def unregister(self, fd: int) -> None:
+        """Do not any more."""
+        self._poll.unregister(fd)
+
+    # --- looking
+
+    def _full_percent(self, pressure: Pressure | None, now_ms: int) -> float | None:
+        """Share of the last window in which every task waited; the kernel's word counts most."""
+        if pressure is None:
+            return None
+        base = self._base
+        if base is None or now_ms - base[0] > 2 * self._settings.stall.window_ms:
+            # The last look is long past: a mean since then says nothing about now.
+            self._base = (now_ms, pressure.full)
+            self._percent = 0.0
+        elif now_ms - base[0] >= SHORTEST_STALL_MS:
+            elapsed_us = (now_ms - base[0]) * 1000
+            self._percent = stalled_percent(base[1], pressure.full, elapsed_us)
+            if now_ms - base[0] >= self._settings.stall.window_ms:
+                self._base = (now_ms, pressure.full)
+        if now_ms < self._stalled_until_ms:
+            return max(self._percent or 0.0, self._settings.stall.full_percent)
+        return self._percent
+
+    def meminfo(self) -> MemInfo:
+        """Of the machine, or of the cgroup in place of it. Raises ``ReadError``."""
+        if self._cgroup is None:
+            return read_meminfo(self._root)
+        return read_memcg_meminfo(self._root, self._cgroup)
+
+    def look(self, now_ms: int) -> Look:
+        """Read, and hold against the thresholds. Raises ``ReadError``."""
+        meminfo = self.meminfo()
+        pressure = read_pressure(self._root, self._cgroup)
+        percent = self._full_percent(pressure, now_ms)
+        thresholds = evaluate(meminfo, percent, self._settings)
+        crossed = would_act(thresholds)
+        headroom = headroom_kib(meminfo, self._settings.exhaustion)
+        return Look(now_ms, meminfo, pressure, thresholds, crossed, headroom)
+
+    def near(self, look: Look) -> bool:
+        """Somebody waits for memory, and there is little of it: worth sampling threads."""
+        if look.now_ms >= self._tripped_until_ms:
+            return look.crossed is not None
+        available = look.meminfo.mem_available_kib
+        guard = look.thresholds[-1].detail.get("available_guard_kib")
+        return available <= 2 * (guard if isinstance(guard, int) else available)
+
+    def still(self, trigger: str) -> bool:
+        """Whether memory is still as short as ``trigger`` asks. Raises ``ReadError``."""
+        meminfo = self.meminfo()
+        percent = self._settings.stall.full_percent if trigger == "stall" else None
+        thresholds = evaluate(meminfo, percent, self._settings)
+        return any(one.crossed for one in thresholds if one.name == trigger)
+
+    def acted(self) -> None:
+        """Something was done about it: a stall has to be seen anew."""
+        self._stalled_until_ms = 0
+        self._base = None
+
+    # --- waiting
+
+    def sleep_ms(self, look: Look) -> int:
+        """How long nothing can go wrong unseen."""
+        longest = sleep_ms(look.headroom_kib, self._settings.watch, self._cpus)
+        if self.near(look):
+            return min(longest, SAMPLE_MS)
+        if self._stall is None and self._settings.stall.full_percent > 0:
+            if look.pressure is not None:
+                return min(longest, self._settings.stall.window_ms)
+        return longest
+
+    def wait(self, timeout_ms: int) -> tuple[int, ...]:
+        """Sleep until something happens; the registered descriptors that are readable."""
+        ready = []
+        events = self._poll.poll(timeout_ms)
+        now_ms = time.monotonic_ns() // 1_000_000
+        for fd, event in events:
+            if self._tripwire is not None and fd == self._tripwire.fd:
+                self._seen(event, fd)
+                self._tripped_until_ms = now_ms + self._tripwire.window_ms
+            elif self._stall is not None and fd == self._stall.fd:
+                self._seen(event, fd)
+                self._stalled_until_ms = now_ms + self._stall.window_ms
+            else:
+                ready.append(fd)
+        return tuple(ready)
+
+    def _seen(self, event: int, fd: int) -> None:
+        # POLLERR: the cgroup is gone, and poll() would return at once for ever.
+        if event & (select.POLLERR | select.POLLNVAL):
+            self._poll.unregister(fd)
