@@ -58,7 +58,7 @@ def dying(task: Task, case: Case) -> str:
 def _origin(task: Task, case: Case) -> bool:
     # oom_task_origin(): in the middle of swapoff or of unmerging ksm pages.
     ident = task.ident
-    if ident not in case.oc.origins or ident in case.oc.passed_over:
+    if ident not in case.oc.origins or ident in case.oc.passed_over or task.exit_state:
         return False
     return task.has_mm and not unkillable(task, case)
 
