@@ -286,9 +286,8 @@ def _argv(command: Command) -> list[str]:
 
 
 def _completed(answer: dict[str, Any]) -> Completed:
-    stdout, stderr = (
-        decode(answer[name]).decode(errors="replace") for name in ("stdout", "stderr")
-    )
+    stdout = decode(answer["stdout"]).decode(errors="replace")
+    stderr = decode(answer["stderr"]).decode(errors="replace")
     return Completed(answer["returncode"], stdout, stderr)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from systemd import journal
+from systemd.journal import Reader
 
 __all__ = ["Cursor", "Entry", "cursor_now", "entries", "wait_for_entry", "warm_up"]
 
@@ -40,7 +40,7 @@ def warm_up() -> None:
 def cursor_now() -> Cursor:
     """After all that has been sent so far, even what journald has not written yet."""
     _synchronize()
-    reader = journal.Reader()
+    reader = Reader()
     reader.seek_tail()
     last = reader.get_previous()
     return Cursor(last.get("__CURSOR", ""), _next_kmsg_sequence())
@@ -80,7 +80,7 @@ def wait_for_entry(
 
 def _journal_entries(since: Cursor, unit: str | None, deadline: float | None) -> Iterator[Entry]:
     """Entries after `since`: to the last one there is, or waiting for more."""
-    reader = journal.Reader()
+    reader = Reader()
     if unit is not None:
         # As `journalctl -u`: what the unit says, and what systemd says about it.
         reader.add_match(_SYSTEMD_UNIT=unit)
