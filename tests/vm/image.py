@@ -19,18 +19,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.vm.debian import apt_kernel, make_base
+from tests.vm.disk import make_disk
 from tests.vm.host import REQUIRED_HOST_PACKAGES, missing_host_packages
-from tests.vm.recipe import (
-    GUEST_DIR,
-    PACKAGES,
-    SUITE,
-    AptKernel,
-    ImageError,
-    apt_kernel,
-    make_base,
-    make_disk,
-    progress,
-)
+from tests.vm.steps import ImageError, progress
 
 __all__ = [
     "REQUIRED_HOST_PACKAGES",
@@ -67,8 +59,9 @@ def build_image() -> Image:
     cache.mkdir(parents=True, exist_ok=True)
     with _locked(cache / "lock"):
         kernel = apt_kernel(cache)
-        base = _cached(cache, "base", _base_key(kernel), lambda new: make_base(new, kernel))
-        disk_key = _digest(base.name, _content_of(GUEST_DIR))
+        base_key = _digest(*kernel, _content_of("debian.py", "steps.py"))
+        base = _cached(cache, "base", base_key, lambda new: make_base(new, kernel))
+        disk_key = _digest(base_key, _content_of("disk.py", "guest"))
         disk = _cached(cache, "disk", disk_key, lambda new: make_disk(new, base))
     return Image(disk=disk / "disk.img", kernel=base / "vmlinux")
 
@@ -84,17 +77,14 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _base_key(kernel: AptKernel) -> str:
-    recipe = Path(__file__).with_name("recipe.py")
-    return _digest(SUITE, *PACKAGES, *kernel, recipe.read_text())
-
-
-def _content_of(directory: Path) -> str:
-    """Every file that goes into the disk, by name and content."""
+def _content_of(*names: str) -> str:
+    """All files of these names beside this one, and below them, by name and content."""
+    here = Path(__file__).parent
+    files = [path for name in names for path in (here / name, *sorted((here / name).rglob("*")))]
     return _digest(
         *(
-            f"{path.relative_to(directory)} {hashlib.sha256(path.read_bytes()).hexdigest()}"
-            for path in sorted(directory.rglob("*"))
+            f"{path.relative_to(here)} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+            for path in files
             if path.is_file() and "__pycache__" not in path.parts
         )
     )

@@ -1,0 +1,1 @@
+"""Real hogs, real exhaustion, and oomd.service on guard: who dies, who lives, what is said."""
