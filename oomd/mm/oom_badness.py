@@ -44,7 +44,8 @@ def unkillable(task: Task, case: Case) -> str:
         return "the guard itself"
     if case.memcg is not None and task.pid not in case.memcg.pids:
         return "outside the memory cgroup"
-    # A mempolicy is not observable (numa_maps takes the mmap lock): Mems_allowed stands in.
+    # Unlike the kernel: a mempolicy is not observable (numa_maps takes the mmap lock), so that
+    # Mems_allowed stands in; and the nodes asked about stand in for those of current.
     if case.nodemask is not None and task.mems_allowed is not None:
         if not task.mems_allowed & case.nodemask:
             return "no allowed node in common with current"
@@ -77,7 +78,8 @@ def oom_badness(task: Task, totalpages: int, policy: Policy) -> int:
     """Points in pages of an eligible task (``oom_badness()``, mm/oom_kill.c)."""
     points = task.rss_pages + task.pgtables_pages + task.swapents_pages
     # has_capability_noaudit() asks in the initial user namespace: a container's root in a
-    # namespace of its own gets nothing. A namespace that is not observable counts as initial.
+    # namespace of its own gets nothing.
+    # Unlike the kernel: a namespace that is not observable counts as the initial one.
     if policy.root_discount and task.cap_sys_admin and task.init_user_ns is not False:
         points -= points * 3 // 100
     points += task.oom_score_adj * (totalpages // 1000)

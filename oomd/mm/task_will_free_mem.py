@@ -10,9 +10,7 @@ __all__ = ["current_will_free_mem", "task_will_free_mem"]
 def current_will_free_mem(current: CurrentTask, process: Task, policy: Policy) -> str:
     """Why the allocating task needs no killing, or an empty string.
 
-    el7 looks at the one thread; mainline asks that the whole process is dying and not dumping
-    core. That all who share its mm are dying too is not observable without kcmp, which can
-    block: a process that is alone in its mm is assumed.
+    el7 looks at the one thread; mainline asks that the whole process is dying.
     """
     if not policy.whole_process_dies:
         if current.sigkill_pending:
@@ -27,6 +25,8 @@ def task_will_free_mem(process: Task, policy: Policy) -> str:
         return ""
     if process.exiting and (process.num_threads <= 1 or not policy.whole_process_dies):
         return "it is exiting"
+    # Unlike the kernel: that it dumps core, or that others who share its mm are not dying, is not
+    # looked at (the latter takes kcmp, which can block): it is assumed to go soon.
     if policy.whole_process_dies and process.sigkill_pending:
         return "SIGKILL is pending"
     return ""
