@@ -74,7 +74,7 @@ def tasks(draw: st.DrawFn, pid: int = 100, dying: bool = True) -> Task:
 
 
 @st.composite
-def populations(draw: st.DrawFn, dying: bool = True, max_size: int = 12) -> tuple[Task, ...]:
+def populations(draw: st.DrawFn, dying: bool = True, max_size: int = 8) -> tuple[Task, ...]:
     """Processes with pids of their own, in no order. Whether any is dying at all is drawn first,
     or nearly every scan would stop at one."""
     dying = dying and draw(st.booleans())

@@ -32,7 +32,7 @@ def both_ways(
     return out_of_memory(question.oc, streamed, settings, policy), full
 
 
-@given(questions(), sysctls, policies, st.integers(0, 20))
+@given(questions(), sysctls, policies, st.integers(0, 6))
 def test_streamed_scan_decides_as_a_full_one(
     question: Question, settings: Sysctls, policy: Policy, kept: int
 ) -> None:
