@@ -7,7 +7,8 @@ because never read: ``cmdline`` and ``environ``.
 
 import json
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from oomd.proc.recorded import (
     MANIFEST,
@@ -21,24 +22,27 @@ from oomd.proc.root import READ_LIMIT, ReadError, Refused, Root
 
 __all__ = ["BadRecording", "CannotRecord", "RecordedRoot", "RecordingRoot", "open_root"]
 
+_T = TypeVar("_T")
+
 
 class CannotRecord(Exception):
     """The directory cannot be used, or writing to it failed. One line of text."""
 
 
 class RecordingRoot(Root):
-    """Answers as ``source`` does, and keeps a copy of each first answer in ``directory``.
+    """Asks ``source`` everything once, and keeps the answers in ``directory``.
 
-    Of two reads of one file the first is kept: the snapshot is made of first reads. The directory
-    must be empty or absent. Methods also raise ``CannotRecord``, when the copy cannot be written.
+    Asked again, it gives the first answer again: only so does a decision, which reads some files
+    twice, come out the same when it is replayed. The directory must be empty or absent. Methods
+    also raise ``CannotRecord``, when the copy cannot be written.
     """
 
     def __init__(self, source: Root, directory: str) -> None:
         super().__init__(source.path)
         self._source = source
         self._directory = os.path.abspath(directory)
-        self._seen: set[str] = set()
-        self._refused: dict[str, str] = {}
+        self._files: set[str] = set()
+        self._errors: dict[str, ReadError] = {}
         self._listings: dict[str, list[str]] = {}
         self._subdirs: dict[str, list[str]] = {}
         self._links: dict[str, str] = {}
@@ -57,10 +61,13 @@ class RecordingRoot(Root):
     def live(self) -> bool:
         return self._source.live
 
-    def _save(self, rel: str, data: bytes) -> None:
+    def _path(self, rel: str) -> str:
         if ".." in rel.split("/"):
             raise CannotRecord(f"{rel}: leads out of the recording")
-        path = os.path.join(self._directory, rel)
+        return os.path.join(self._directory, rel)
+
+    def _save(self, rel: str, data: bytes) -> None:
+        path = self._path(rel)
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "xb") as file:
@@ -68,61 +75,51 @@ class RecordingRoot(Root):
         except OSError as error:
             raise CannotRecord(f"{path}: {error.strerror}") from None
 
-    def _refuse(self, rel: str, error: ReadError) -> None:
-        if isinstance(error, Refused):
-            self._refused.setdefault(rel, error.why)
-
-    def _file(self, rel: str, data: bytes) -> bytes:
-        if rel not in self._seen:
-            self._seen.add(rel)
-            self._save(rel, data)
+    def _file(self, rel: str, read: Callable[[str], bytes]) -> bytes:
+        """The copy if there is one, else what ``read`` gives, which becomes it."""
+        if rel in self._files:
+            with open(self._path(rel), "rb") as file:
+                return file.read()
+        data = self._ask(rel, read)
+        self._save(rel, data)
+        self._files.add(rel)
         return data
 
-    def read(self, rel: str, *, limit: int = READ_LIMIT) -> bytes:
+    def _ask(self, rel: str, ask: Callable[[str], _T]) -> _T:
+        """The source's answer, or the error that it gave the first time."""
+        if rel in self._errors:
+            raise self._errors[rel]
         try:
-            return self._file(rel, self._source.read(rel, limit=limit))
+            return ask(rel)
         except ReadError as error:
-            self._seen.add(rel)
-            self._refuse(rel, error)
+            self._errors[rel] = error
             raise
+
+    def read(self, rel: str, *, limit: int = READ_LIMIT) -> bytes:
+        return self._file(rel, lambda rel: self._source.read(rel, limit=limit))
 
     def read_record(self, rel: str) -> bytes:
-        try:
-            return self._file(rel, self._source.read_record(rel))
-        except ReadError as error:
-            self._seen.add(rel)
-            self._refuse(rel, error)
-            raise
+        return self._file(rel, self._source.read_record)
 
     def listdir(self, rel: str) -> list[str]:
-        try:
-            names = self._source.listdir(rel)
-        except ReadError as error:
-            self._refuse(rel, error)
-            raise
-        self._listings.setdefault(rel, names)
-        return names
+        if rel not in self._listings:
+            self._listings[rel] = self._ask(rel, self._source.listdir)
+        return list(self._listings[rel])
 
     def subdirs(self, rel: str) -> list[str]:
-        try:
-            names = self._source.subdirs(rel)
-        except ReadError as error:
-            self._refuse(rel, error)
-            raise
-        self._subdirs.setdefault(rel, names)
-        return names
+        if rel not in self._subdirs:
+            self._subdirs[rel] = self._ask(rel, self._source.subdirs)
+        return list(self._subdirs[rel])
 
     def readlink(self, rel: str) -> str:
-        try:
-            target = self._source.readlink(rel)
-        except ReadError as error:
-            self._refuse(rel, error)
-            raise
-        self._links.setdefault(rel, target)
-        return target
+        if rel not in self._links:
+            self._links[rel] = self._ask(rel, self._source.readlink)
+        return self._links[rel]
 
     def exists(self, rel: str) -> bool:
-        return self._exists.setdefault(rel, self._source.exists(rel))
+        if rel not in self._exists:
+            self._exists[rel] = self._source.exists(rel)
+        return self._exists[rel]
 
     def page_size_bytes(self) -> int:
         return self._source.page_size_bytes()
@@ -134,17 +131,23 @@ class RecordingRoot(Root):
         return self._source.kernel_release()
 
     def user_ns_inode(self, pid: int) -> int | None:
-        return self._user_ns_inodes.setdefault(str(pid), self._source.user_ns_inode(pid))
+        key = str(pid)
+        if key not in self._user_ns_inodes:
+            self._user_ns_inodes[key] = self._source.user_ns_inode(pid)
+        return self._user_ns_inodes[key]
 
     def same_mm(self, pid_a: int, pid_b: int) -> bool | None:
-        answer = self._source.same_mm(pid_a, pid_b)
-        return self._same_mm.setdefault((pid_a, pid_b), answer)
+        pair = (pid_a, pid_b)
+        if pair not in self._same_mm:
+            self._same_mm[pair] = self._source.same_mm(pid_a, pid_b)
+        return self._same_mm[pair]
 
     def finish(self, extra: dict[str, Any] | None = None) -> None:
         """Writes the manifest. ``extra`` is the caller's own: thresholds, options, versions.
 
         Anything that JSON can hold; ``RecordedRoot.extra`` gives it back.
         """
+        refused = {rel: e.why for rel, e in self._errors.items() if isinstance(e, Refused)}
         manifest = {
             VERSION_KEY: VERSION,
             "page_size_bytes": self.page_size_bytes(),
@@ -152,7 +155,7 @@ class RecordingRoot(Root):
             "kernel_release": self.kernel_release(),
             # Not the host's name: a recording is sent to others.
             "uname": [*os.uname()][2:] if self.live else [],
-            "refused": self._refused,
+            "refused": refused,
             "user_ns_inodes": self._user_ns_inodes,
             "same_mm": [[a, b, answer] for (a, b), answer in self._same_mm.items()],
             "links": self._links,

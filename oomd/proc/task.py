@@ -62,9 +62,10 @@ def parse_stat(data: bytes) -> Stat:
     after the last bracket. Raises ``Unparsable``.
     """
     end = data.rfind(b")")
-    # One field more than needed: a line cut short inside starttime would pass for a whole one.
     fields = data[end + 2 :].split(b" ", 22)
     try:
+        if not data.endswith(b"\n"):
+            raise ValueError  # Cut short: the last number may be half of one.
         return Stat(
             data[data.index(b"(") + 1 : end].decode("utf-8", "surrogateescape"),
             fields[0].decode("ascii"),
@@ -80,30 +81,29 @@ def parse_stat(data: bytes) -> Stat:
         raise Unparsable("stat", "unparsable") from None
 
 
-def _kib(data: bytes, key: bytes, start: int) -> tuple[int, int]:
-    """The number after ``key``, and where its unit begins. Raises ValueError."""
-    begin = data.index(key, start) + len(key)
-    end = data.index(b" kB", begin)
-    return int(data[begin:end]), end
+# The lines about memory from VmSize on, as el7 and every kernel since 4.15 writes them.
+_VM_LINES: Final = [
+    *(b"VmSize:", b"VmLck:", b"VmPin:", b"VmHWM:", b"VmRSS:", b"RssAnon:", b"RssFile:"),
+    *(b"RssShmem:", b"VmData:", b"VmStk:", b"VmExe:", b"VmLib:", b"VmPTE:", b"VmSwap:"),
+]
+
+_Sizes = tuple[int, int, int, int, tuple[int, int, int] | None]
+_NO_MM: Final[_Sizes] = (0, 0, 0, 0, None)
 
 
-def _sizes(data: bytes, begin: int) -> tuple[int, int, int, int, tuple[int, int, int] | None]:
-    """The Vm lines, the first of which is at ``begin``. Raises ValueError."""
-    total_vm, end = _kib(data, b"\nVmSize:", begin)
-    rss, end = _kib(data, b"\nVmRSS:", end)
-    split = None
-    if data.startswith(b"\nRssAnon:", end + 3):
-        anon, end = _kib(data, b"\nRssAnon:", end)
-        file, end = _kib(data, b"\nRssFile:", end)
-        shmem, end = _kib(data, b"\nRssShmem:", end)
-        split = (anon, file, shmem)
-    pgtables, end = _kib(data, b"\nVmPTE:", end)
-    if data.startswith(b"\nVmPMD:", end + 3):
-        # 4.0 to 4.14: VmPTE is the lowest level only. el7 has nothing else, later it is all.
-        pmd, end = _kib(data, b"\nVmPMD:", end)
-        pgtables += pmd
-    swap, end = _kib(data, b"\nVmSwap:", end)
-    return total_vm, rss, pgtables, swap, split
+def _sizes(words: list[bytes]) -> _Sizes:
+    """From the lines' words, three each. Raises KeyError and ValueError."""
+    if words[::3] == _VM_LINES:
+        # A third faster than looking each up by name, which is what follows.
+        split = int(words[16]), int(words[19]), int(words[22])
+        return int(words[1]), int(words[13]), int(words[37]), int(words[40]), split
+    kib = dict(zip(words[::3], map(int, words[1::3]), strict=True))
+    # 4.0 to 4.14: VmPTE is the lowest level only. el7 has nothing else, later it is all.
+    pgtables = kib[b"VmPTE:"] + kib.get(b"VmPMD:", 0)
+    in_three = None
+    if b"RssAnon:" in kib:
+        in_three = kib[b"RssAnon:"], kib[b"RssFile:"], kib[b"RssShmem:"]
+    return kib[b"VmSize:"], kib[b"VmRSS:"], pgtables, kib[b"VmSwap:"], in_three
 
 
 # The mask is 288 characters on a distribution's kernel and the same for nearly every task: parsed
@@ -130,27 +130,36 @@ def parse_status(data: bytes) -> Status:
     """
     index = data.index
     try:
-        begin = index(b"\nTracerPid:\t") + 12
-        end = index(b"\n", begin)
-        tracer_pid = int(data[begin:end])
-        begin = index(b"\nUid:\t", end) + 6
-        end = index(b"\t", begin)
-        uid = int(data[begin:end])
+        if not data.endswith(b"\n"):
+            raise ValueError  # Cut short: the last number may be half of one.
+        begin = index(b"\nTracerPid:\t")
+        end = index(b"\nGid:", begin)
+        _, tracer_pid, _, uid, *_ = data[begin:end].split()
         vm = data.find(b"\nVmSize:", end)
-        sizes = _sizes(data, vm) if vm >= 0 else (0, 0, 0, 0, None)
-        begin = index(b"\nSigPnd:\t", max(vm, end)) + 9
-        pending = int(data[begin : index(b"\n", begin)], 16)
+        sizes = _NO_MM
+        if vm >= 0:
+            # VmSwap ends the block; late kernels go on with lines of another form.
+            end = index(b" kB", index(b"\nVmSwap:", vm)) + 3
+            sizes = _sizes(data[vm:end].split())
+        begin = index(b"\nSigPnd:\t", end) + 9
+        pending = int(data[begin : begin + 16], 16)
         begin = index(b"\nShdPnd:\t", begin) + 9
-        pending |= int(data[begin : index(b"\n", begin)], 16)
+        pending |= int(data[begin : begin + 16], 16)
         begin = index(b"\nCapEff:\t", begin) + 9
-        caps = int(data[begin : index(b"\n", begin)], 16)
+        caps = int(data[begin : begin + 16], 16)
         # Only with CONFIG_CPUSETS.
         nodes = data.find(b"\nMems_allowed:\t", begin) + 15
-        mems_allowed = _mask(data[nodes : index(b"\n", nodes)]) if nodes >= 15 else None
-    except ValueError:
+        return Status(
+            int(uid),
+            int(tracer_pid),
+            bool(pending & _SIGKILL),
+            bool(caps & _CAP_SYS_ADMIN),
+            _mask(data[nodes : index(b"\n", nodes)]) if nodes >= 15 else None,
+            vm >= 0,
+            *sizes,
+        )
+    except (IndexError, KeyError, ValueError):
         raise Unparsable("status", "unparsable") from None
-    sigkill, admin = bool(pending & _SIGKILL), bool(caps & _CAP_SYS_ADMIN)
-    return Status(uid, tracer_pid, sigkill, admin, mems_allowed, vm >= 0, *sizes)
 
 
 def _rss_split(root: Root, pid: int, page_size_bytes: int, status: Status) -> tuple[int, int, int]:
