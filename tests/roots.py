@@ -164,7 +164,7 @@ def _write_cgroup_v2(mount: Path, cgroup: Cgroup, page: int) -> None:
 
 
 def _write_cgroups(
-    path: Path, cgroups: Iterable[Cgroup], version: Literal[1, 2, "hybrid"], page: int
+    path: Path, cgroups: Sequence[Cgroup], version: Literal[1, 2, "hybrid"], page: int
 ) -> None:
     base = path / "sys/fs/cgroup"
     if version != 1:
@@ -172,7 +172,9 @@ def _write_cgroups(
         controllers = "" if version == "hybrid" else "cpuset cpu io memory pids"
         _write(v2 / "cgroup.controllers", controllers + "\n")
         _write(v2 / "cgroup.procs", "")
-    for cgroup in cgroups:
+    # v1 has files in its root, v2 has not.
+    roots: list[Cgroup] = [{"path": "/"}] if version != 2 and cgroups else []
+    for cgroup in [*roots, *cgroups]:
         if version == 2:
             _write_cgroup_v2(base, cgroup, page)
         else:
@@ -203,7 +205,7 @@ def make_root(
     sysctls: Sysctls | None = DEFAULT_SYSCTLS,
     pressure: str | None = IDLE_PRESSURE,
     nodes: Iterable[Node] = (),
-    cgroups: Iterable[Cgroup] = (),
+    cgroups: Sequence[Cgroup] = (),
     cgroup_version: Literal[1, 2, "hybrid"] = 1,
     swappiness: int = 60,
     page_size_bytes: int = 4096,

@@ -1,0 +1,141 @@
+"""Children of every thread, and who shares the victim's mm."""
+
+from pathlib import Path
+
+import pytest
+
+from oomd.mm_types import Task
+from oomd.proc.relatives import (
+    candidates_for_sharing,
+    confirm_sharers,
+    find_mm_sharers,
+    find_sharers,
+    presumed_same_mm,
+    read_children,
+)
+from oomd.proc.root import Root
+from oomd.proc.task import read_task
+from tests.proc.formats import Row
+from tests.roots import make_root
+
+FAMILY: list[Row] = [
+    {"pid": 5, "threads": [{"tid": 6, "children": [40, 8]}, {"tid": 7}]},
+    {"pid": 8, "ppid": 5, "starttime_ticks": 900},
+    {"pid": 20, "ppid": 5, "starttime_ticks": 700},
+    {"pid": 30, "ppid": 5, "starttime_ticks": 600},
+    {"pid": 40, "ppid": 5, "starttime_ticks": 800},
+    {"pid": 50, "ppid": 20},
+]
+
+
+def task_of(root: Root, pid: int) -> Task:
+    task = read_task(root, pid, 4096)
+    assert task is not None
+    return task
+
+
+def children_of(root: Root, pid: int) -> list[int]:
+    return [child.pid for child in read_children(root, task_of(root, pid), 4096)]
+
+
+def test_children_of_every_thread_in_the_kernel_s_order(tmp_path: Path) -> None:
+    root = make_root(tmp_path, FAMILY)
+    assert children_of(root, 5) == [30, 20, 40, 8]
+    assert children_of(root, 50) == []
+
+
+def test_children_by_parent_where_the_kernel_has_no_list(tmp_path: Path) -> None:
+    root = make_root(tmp_path, FAMILY, children_files=False)
+    assert children_of(root, 5) == [30, 20, 40, 8]
+    assert children_of(root, 50) == []
+
+
+def test_children_that_vanished_are_left_out(tmp_path: Path) -> None:
+    root = make_root(tmp_path, [{"pid": 5, "children": [20, 30]}, {"pid": 30}])
+    assert children_of(root, 5) == [30]
+
+
+def test_a_parent_that_vanished_has_none(tmp_path: Path) -> None:
+    assert read_children(make_root(tmp_path), Task(5, 500), 4096) == ()
+
+
+# --- same mm
+
+VICTIM: Row = {"pid": 5, "rss_pages": 90, "total_vm_pages": 300, "pgtables_pages": 3}
+ROWS: list[Row] = [
+    VICTIM,
+    {**VICTIM, "pid": 6},
+    {**VICTIM, "pid": 7, "rss_pages": 91},
+    {**VICTIM, "pid": 8, "total_vm_pages": 301},
+    {**VICTIM, "pid": 9, "mm_tid": 10},
+    {"pid": 11, "flags": 0x00200000},
+    {"pid": 12, "state": "Z"},
+]
+
+
+def test_presumed_by_all_four_sizes(tmp_path: Path) -> None:
+    root = make_root(tmp_path, ROWS)
+    others = [task_of(root, row["pid"]) for row in ROWS[1:]]
+    presumed = presumed_same_mm(task_of(root, 5), others)
+    assert {ident.pid for ident in presumed} == {6, 9}
+
+
+def test_two_without_an_mm_share_nothing(tmp_path: Path) -> None:
+    root = make_root(tmp_path, ROWS)
+    zombie = task_of(root, 12)
+    assert presumed_same_mm(zombie, [zombie]) == frozenset()
+
+
+def test_candidates_by_address_space(tmp_path: Path) -> None:
+    root = make_root(tmp_path, ROWS)
+    tasks = [task_of(root, row["pid"]) for row in ROWS]
+    candidates = candidates_for_sharing(tasks, task_of(root, 5))
+    assert [task.pid for task in candidates] == [6, 7, 9]
+
+
+def test_sharers_are_those_that_kcmp_confirms(tmp_path: Path) -> None:
+    kcmp = [(5, 6, True), (5, 7, False), (5, 10, True), (5, 8, True)]
+    root = make_root(tmp_path, ROWS, same_mm=kcmp)
+    sharers = find_sharers(root, task_of(root, 5), 4096)
+    assert [task.pid for task in sharers.confirmed] == [6, 9]
+    assert sharers.unconfirmed == ()
+    assert [task.pid for task in find_mm_sharers(root, task_of(root, 5), 4096)] == [6, 9]
+
+
+def test_nothing_is_assumed_where_kcmp_may_not_be_asked(tmp_path: Path) -> None:
+    root = make_root(tmp_path, ROWS, same_mm=[(5, 6, True)])
+    sharers = find_sharers(root, task_of(root, 5), 4096)
+    assert [task.pid for task in sharers.confirmed] == [6]
+    assert [task.pid for task in sharers.unconfirmed] == [7, 9]
+
+
+@pytest.mark.parametrize("now", [{"pid": 5, "state": "Z"}, None])
+def test_not_equal_of_a_victim_without_an_mm_says_nothing(tmp_path: Path, now: Row | None) -> None:
+    before = make_root(tmp_path / "before", ROWS)
+    victim = task_of(before, 5)
+    others = [task_of(before, 6), task_of(before, 7)]
+    rows = ROWS[1:] if now is None else [now, *ROWS[1:]]
+    after = make_root(tmp_path / "after", rows, same_mm=[(5, 6, True), (5, 7, False)])
+    sharers = confirm_sharers(after, victim, others, 4096)
+    assert [task.pid for task in sharers.confirmed] == [6]
+    assert [task.pid for task in sharers.unconfirmed] == [7]
+
+
+def test_a_victim_whose_leader_ends_first_is_asked_through_a_thread(tmp_path: Path) -> None:
+    before = make_root(tmp_path / "before", ROWS)
+    victim = task_of(before, 5)
+    others = [task_of(before, 6), task_of(before, 7)]
+    kcmp = [(5, 6, False), (5, 7, False), (13, 6, True), (13, 7, False)]
+    rows: list[Row] = [{**VICTIM, "mm_tid": 13}, *ROWS[1:]]
+    after = make_root(tmp_path / "after", rows, same_mm=kcmp)
+    sharers = confirm_sharers(after, victim, others, 4096)
+    assert [task.pid for task in sharers.confirmed] == [6]
+    assert sharers.unconfirmed == ()
+
+
+def test_a_reused_pid_is_not_the_victim(tmp_path: Path) -> None:
+    root = make_root(tmp_path, ROWS, same_mm=[(5, 6, False)])
+    victim = task_of(root, 5)._replace(starttime_ticks=1)
+    assert [t.pid for t in confirm_sharers(root, victim, [task_of(root, 6)], 4096).unconfirmed] == [
+        6
+    ]
