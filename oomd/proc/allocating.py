@@ -61,7 +61,7 @@ class AllocatingSampler:
 
         None stands for a file read in vain: that took its time, too.
         """
-        for pid in self._root.pids():
+        for pid in self._root.iter_pids():
             leader = self._stat(f"proc/{pid}/stat")
             if leader is None or leader.flags & PF_KTHREAD:
                 yield None

@@ -7,7 +7,7 @@ because never read: ``cmdline`` and ``environ``.
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from oomd.proc.recorded import (
@@ -120,6 +120,9 @@ class RecordingRoot(Root):
         if rel not in self._exists:
             self._exists[rel] = self._source.exists(rel)
         return self._exists[rel]
+
+    def iter_pids(self) -> Iterator[int]:
+        return iter(self.pids())
 
     def page_size_bytes(self) -> int:
         return self._source.page_size_bytes()

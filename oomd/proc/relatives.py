@@ -46,7 +46,7 @@ def _children_by_thread(root: Root, pid: int) -> list[int] | None:
 def _children_by_ppid(root: Root, pid: int) -> list[int]:
     """The same by asking everybody, in the order of fork. Costs one file per process."""
     children = []
-    for other in root.pids():
+    for other in root.iter_pids():
         try:
             stat = parse_stat(root.read_record(f"proc/{other}/stat"))
         except ReadError:
@@ -153,7 +153,7 @@ def confirm_sharers(
 
 def _of_size(root: Root, victim: Task) -> Iterator[int]:
     """Pids whose address space is as large as the victim's was, by ``statm`` (no mmap lock)."""
-    for pid in root.pids():
+    for pid in root.iter_pids():
         if pid == victim.pid:
             continue
         try:

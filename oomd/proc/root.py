@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Iterator
 from typing import Final
 
 from oomd.proc.errors import Gone, ReadError, Refused, Unparsable
@@ -30,6 +31,11 @@ def translate(rel: str, error: OSError | ValueError) -> ReadError:
     code = (error.errno or 0) if isinstance(error, OSError) else errno.EINVAL
     name = errno.errorcode.get(code, str(code))
     return Gone(rel, name) if code in _GONE else Refused(rel, name)
+
+
+def _pid(name: str) -> int:
+    """0 for what is no process. isdecimal() alone also takes the digits of other scripts."""
+    return int(name) if name.isascii() and name.isdecimal() else 0
 
 
 class Root:
@@ -132,8 +138,23 @@ class Root:
 
     def pids(self) -> list[int]:
         """Every process that ``/proc`` shows, in ascending order."""
-        # isdecimal() alone also takes the digits of other scripts; the kernel writes ASCII.
-        return sorted(int(n) for n in self.listdir("proc") if n.isdecimal() and n.isascii())
+        return sorted(pid for name in self.listdir("proc") if (pid := _pid(name)))
+
+    def iter_pids(self) -> Iterator[int]:
+        """The same one at a time: a list of 30,000 names would take megabytes.
+
+        A live kernel lists them in ascending order, and goes on behind those that ended meanwhile.
+        """
+        if not self.live:
+            yield from self.pids()
+            return
+        try:
+            with os.scandir("/proc") as entries:
+                for entry in entries:
+                    if pid := _pid(entry.name):
+                        yield pid
+        except OSError as error:
+            raise translate("proc", error) from None
 
     # --- facts
 

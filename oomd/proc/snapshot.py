@@ -24,7 +24,7 @@ def scan_tasks(
     One that vanishes meanwhile is left out, one that may not be read is flagged (``refused``).
     Raises ``ReadError`` when the processes cannot even be listed.
     """
-    for pid in root.pids() if pids is None else sorted(pids):
+    for pid in root.iter_pids() if pids is None else sorted(pids):
         task = read_task(root, pid, page_size_bytes)
         if task is not None:
             yield task
