@@ -121,6 +121,9 @@ class Guard:
         freed = NotifierChain()
         if not self._settings.watch.cgroup:
             freed = self._act.notify(trigger, look)
+            if freed.freed_pages > 0 and trigger != MANUAL:
+                # Trust, but measure: memory has to have come back.
+                freed = freed._replace(came_back=not self._watch.still(trigger))
         event = self.decide(trigger, look, freed)
         # The scan took its time: is it still true that somebody has to die?
         if trigger != MANUAL and not self._watch.still(trigger):

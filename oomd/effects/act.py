@@ -45,6 +45,8 @@ __all__ = ["Executor"]
 SETTLE_MS = 50
 # A panic that was left to the kernel, or a memcg with nobody to kill: processes come and go.
 NOTHING_TO_DO_MS = 1000
+# Notifiers gave memory back: it is left alone for as long as it takes to be used.
+FREED_MS = 100
 
 
 def _no_notifiers(trigger: str, look: Look) -> NotifierChain:
@@ -138,6 +140,7 @@ class Executor:
                 self._hold(event, NOTHING_TO_DO_MS)
                 self._say(event, decision.message)
             case Freed() as decision:
+                self._hold(event, FREED_MS)
                 self._say(event, f"notifiers freed {decision.freed_pages} pages, nobody dies")
 
     # --- killing

@@ -89,10 +89,10 @@ def _to_stderr(priority: int, message: str, fields: Record) -> None:
 def _sender() -> Callable[[int, str, Record], None]:
     if not os.path.exists(JOURNAL_SOCKET):
         return _to_stderr
-    from systemd import journal  # noqa: PLC0415  only where there is a journal
+    import systemd.journal  # noqa: PLC0415  only where there is a journal
 
     def send(priority: int, message: str, fields: Record) -> None:
-        journal.send(message, PRIORITY=str(priority), SYSLOG_IDENTIFIER="oomd", **fields)
+        systemd.journal.send(message, PRIORITY=str(priority), SYSLOG_IDENTIFIER="oomd", **fields)
 
     return send
 

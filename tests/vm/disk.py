@@ -79,8 +79,13 @@ MASKED_GENERATORS = (
 )
 
 
-def make_disk(directory: Path, base: Path) -> None:
-    """Makes `disk.img`, an ext4 file system on a bare disk, in `directory`."""
+def make_disk(directory: Path, base: Path, tree: Path | None = None) -> None:
+    """Makes `disk.img`, an ext4 file system on a bare disk, in `directory`.
+
+    With `tree`, an unpacked archive of the working tree: oomd is installed from it by its own
+    packaging/install, in a chroot. That is the same script as on a real machine, at the host's
+    speed; it takes root.
+    """
     log = directory / "build.log"
     progress("3/4 compiling what the guest needs")
     run_step(_compile_command(directory / "hog"), log=log, cwd=GUEST_DIR)
@@ -90,13 +95,23 @@ def make_disk(directory: Path, base: Path) -> None:
         mkdir root
         tar -C root -xf "$1"
         tar -C root --keep-directory-symlink -xf overlay.tar
+        if [ -n "$2" ]; then
+            cp -R "$2" root/usr/src/oomd
+            unshare --mount sh -euc '
+                mount -t proc proc root/proc
+                mount --rbind /dev root/dev
+                chroot root env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
+                    /usr/src/oomd/packaging/install --no-start
+            '
+        fi
         mkfs.ext4 -q -F -E lazy_itable_init=0 -d root disk.img 1500M
         rm -r root overlay.tar hog
     """
     # Not root: fakeroot remembers who should own what from tar to mkfs.
     faked = [] if os.geteuid() == 0 else ["fakeroot"]
     sbin = os.environ | {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
-    command = [*faked, "sh", "-euc", script, "sh", str(base / "root.tar")]
+    source = str(tree) if tree else ""
+    command = [*faked, "sh", "-euc", script, "sh", str(base / "root.tar"), source]
     run_step(command, log=log, cwd=directory, environment=sbin)
 
 

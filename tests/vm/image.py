@@ -30,6 +30,9 @@ __all__ = [
     "ImageError",
     "build_image",
     "cache_dir",
+    "cached",
+    "digest",
+    "locked",
     "missing_host_packages",
 ]
 
@@ -57,17 +60,18 @@ def build_image() -> Image:
         raise ImageError(f"missing on this host: apt-get install {' '.join(missing)}")
     cache = cache_dir()
     cache.mkdir(parents=True, exist_ok=True)
-    with _locked(cache / "lock"):
+    with locked(cache / "lock"):
         kernel = apt_kernel(cache)
-        base_key = _digest(*kernel, _content_of("debian.py", "steps.py"))
-        base = _cached(cache, "base", base_key, lambda new: make_base(new, kernel))
-        disk_key = _digest(base_key, _content_of("disk.py", "guest"))
-        disk = _cached(cache, "disk", disk_key, lambda new: make_disk(new, base))
+        base_key = digest(*kernel, _content_of("debian.py", "steps.py"))
+        base = cached(cache, "base", base_key, lambda new: make_base(new, kernel))
+        disk_key = digest(base_key, _content_of("disk.py", "guest"))
+        disk = cached(cache, "disk", disk_key, lambda new: make_disk(new, base))
     return Image(disk=disk / "disk.img", kernel=base / "vmlinux")
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """One builder at a time."""
     with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -81,7 +85,7 @@ def _content_of(*names: str) -> str:
     """All files of these names beside this one, and below them, by name and content."""
     here = Path(__file__).parent
     files = [path for name in names for path in (here / name, *sorted((here / name).rglob("*")))]
-    return _digest(
+    return digest(
         *(
             f"{path.relative_to(here)} {hashlib.sha256(path.read_bytes()).hexdigest()}"
             for path in files
@@ -90,11 +94,12 @@ def _content_of(*names: str) -> str:
     )
 
 
-def _digest(*parts: str) -> str:
+def digest(*parts: str) -> str:
+    """A key made of all the parts."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def _cached(cache: Path, kind: str, key: str, make: Callable[[Path], None]) -> Path:
+def cached(cache: Path, kind: str, key: str, make: Callable[[Path], None]) -> Path:
     """The folder KIND-KEY of the cache. A half-made one never gets that name."""
     finished = cache / f"{kind}-{key}"
     if not finished.is_dir():

@@ -11,7 +11,6 @@ emulated machine takes 10 to 20 times as long as the real one.
 import io
 import json
 import shlex
-import subprocess
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 from tests.vm.channel import AgentError, AgentTimeout, Channel, ChannelClosed, NoAnswer
 from tests.vm.guest.protocol import CHUNK_BYTES, decode, encode
 from tests.vm.image import Image
+from tests.vm.installed import tracked_files
 from tests.vm.qemu import Hardware, Qemu
 from tests.vm.qmp import Qmp
 
@@ -292,15 +292,10 @@ def _completed(answer: dict[str, Any]) -> Completed:
 
 
 def _tar_of_tree(directory: Path) -> bytes:
-    list_files = ["git", "-C", str(directory), "ls-files", "-coz", "--exclude-standard"]
-    names = subprocess.run(list_files, check=True, capture_output=True, text=True).stdout
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as tar:
-        for name in sorted(set(filter(None, names.split("\0")))):
-            path = directory / name
-            # Tracked but deleted here: the tree as it is has no such file.
-            if path.exists() or path.is_symlink():
-                tar.add(path, arcname=name, recursive=False, filter=_owned_by_root)
+        for name in tracked_files(directory):
+            tar.add(directory / name, arcname=name, recursive=False, filter=_owned_by_root)
     return buffer.getvalue()
 
 

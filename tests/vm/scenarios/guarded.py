@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from tests.vm.machine import GuestProcess, Machine
@@ -17,12 +18,10 @@ PATIENCE_S = 180.0
 class Hog:
     """A hog that has said it is ready, or one that grows without end."""
 
-    def __init__(self, process: GuestProcess, pid: int, relatives: list[int]) -> None:
+    def __init__(self, process: GuestProcess, pid: int) -> None:
         self.process = process
         self.pid = pid
         """The process's id in the guest."""
-        self.relatives = relatives
-        """Its children, or who shares its memory: in the order in which they were made."""
 
     @property
     def alive(self) -> bool:
@@ -54,6 +53,7 @@ class Guarded:
 
     def configure(self, toml: str) -> None:
         """Settings for this scenario, in force when this returns."""
+        self.machine.run(["mkdir", "-p", str(Path(CONFIG).parent)])
         self.machine.put(CONFIG, toml)
         cursor = self.machine.journal_cursor()
         self.machine.run(["systemctl", "reload", "oomd"])
@@ -107,11 +107,19 @@ class Guarded:
         command = f"{under} hog {arguments} --name {name}".strip()
         process = self.machine.start(command, oom_score_adj=oom_score_adj)
         line = process.wait_line(r"^ready \d+$", PATIENCE_S)
-        said = process.wait_line(r"(?s).*", 0) if False else ""
-        del said
-        hog = Hog(process, int(line.split()[1]), [])
+        hog = Hog(process, int(line.split()[1]))
         self._hogs.append(hog)
         return hog
+
+    def children_of(self, hog: Hog) -> list[int]:
+        """The hog's children, whichever thread has made them."""
+        found = self.machine.run(["pgrep", "-P", str(hog.pid)], check=False)
+        return [int(pid) for pid in found.stdout.split()]
+
+    def lives(self, pid: int) -> bool:
+        """There is such a process, and it is no zombie."""
+        stat = self.machine.run(["cat", f"/proc/{pid}/stat"], check=False).stdout
+        return bool(stat) and stat.rsplit(")", 1)[1].split()[0] not in "ZX"
 
     # --- what came of it
 
@@ -134,12 +142,9 @@ class Guarded:
 
     def killed_pids(self) -> list[int]:
         """Whom oomd says to have killed in this scenario, by the kernel's log."""
+        pattern = re.compile(r"Kill(?:ed)? process (\d+) .*(?:total-vm|sharing same memory)")
         lines = self.machine.journal(self.since, kernel=True)
-        return [
-            int(found.group(1))
-            for line in lines
-            if (found := re.search(r"(?:Killed process|Kill process) (\d+) .*(?:total-vm|sharing)", line))
-        ]
+        return [int(found.group(1)) for line in lines if (found := pattern.search(line))]
 
     def check_untouched(self) -> None:
         """The kernel killed nobody, the bystanders live, and the daemon is the same one."""
