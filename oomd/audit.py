@@ -130,7 +130,12 @@ def _ranking(snapshot: Snapshot, case: Case, policy: Policy) -> tuple[Ranked, ..
 
 
 def _notes(
-    root: Root, settings: Settings, sysctls: Sysctls, snapshot: Snapshot, own_pid: int
+    root: Root,
+    settings: Settings,
+    sysctls: Sysctls,
+    snapshot: Snapshot,
+    policy: Policy,
+    own_pid: int,
 ) -> tuple[str, ...]:
     notes = list(panic_words(settings, sysctls))
     if sysctls.not_observable:
@@ -142,13 +147,15 @@ def _notes(
             f"{len(refused)} processes could not be read whole (run as root to see them), "
             f"e.g. {refused[0].pid}: {refused[0].refused}"
         )
-    unseen_ns = sum(
-        1 for task in snapshot.tasks if task.cap_sys_admin and task.init_user_ns is None
-    )
-    if unseen_ns:
+    unseen = [
+        task
+        for task in snapshot.tasks
+        if task.cap_sys_admin and task.init_user_ns is None and task.pid != 1
+    ]
+    if unseen and policy.root_discount:
         notes.append(
-            f"the user namespace of {unseen_ns} tasks with CAP_SYS_ADMIN is not observable: "
-            "taken for the initial one"
+            f"the user namespace of {len(unseen)} tasks with CAP_SYS_ADMIN is not observable: "
+            "taken for the initial one, which earns them the root discount"
         )
     if not root.live and not snapshot.kernel:
         notes.append("a plain tree: what only a live kernel tells is not observable")
@@ -180,7 +187,7 @@ def audit(root: Root, settings: Settings, question: Question, own_pid: int = 0) 
 
     decision = out_of_memory(oc, snapshot, sysctls, policy, freed=NotifierChain())
     case = case_of(oc, snapshot, policy)
-    notes = _notes(root, settings, sysctls, snapshot, own_pid)
+    notes = _notes(root, settings, sysctls, snapshot, policy, own_pid)
     plan, companions = None, tuple[Companion, ...]()
     if isinstance(decision, Kill):
         plan, companions, how = _plan(root, decision, snapshot, case)

@@ -1,6 +1,7 @@
 """The command line. The only place that exits."""
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -36,6 +37,8 @@ class ExitCode(IntEnum):
     INTERNAL = 70
     """A defect of oomd's (EX_SOFTWARE, sysexits.h)."""
 
+
+PIPE_COLUMNS = 120
 
 ASSUMABLE = ("panic_on_oom", "oom_kill_allocating_task", "oom_dump_tasks")
 
@@ -165,9 +168,16 @@ def _print(findings: Findings, settings: Settings, options: argparse.Namespace) 
 
     from oomd.report.as_text import print_findings  # noqa: PLC0415
 
-    # A report in a file or a pipe has whole lines, whatever the terminal's width.
-    wide = None if sys.stdout.isatty() else 200
-    print_findings(findings, options.top or settings.log.top, Console(width=wide, highlight=False))
+    top = options.top or settings.log.top
+    if sys.stdout.isatty():
+        print_findings(findings, top, Console(highlight=False))
+        return
+    # For a file or a pipe: one width everywhere, and nothing at the end of a line.
+    console = Console(width=PIPE_COLUMNS, highlight=False, file=io.StringIO())
+    with console.capture() as captured:
+        print_findings(findings, top, console)
+    for line in captured.get().splitlines():
+        print(line.rstrip())
 
 
 def _dry_run(options: argparse.Namespace) -> ExitCode:

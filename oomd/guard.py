@@ -26,6 +26,8 @@ __all__ = ["Act", "Guard", "monotonic_ms"]
 
 # A machine whose meminfo cannot be read is looked at again after this.
 BLIND_MS = 1000
+# With vm.oom_kill_allocating_task, the decision may be late by this much for want of current.
+SEEK_MS = 300
 
 
 def monotonic_ms() -> int:
@@ -85,17 +87,31 @@ class Guard:
             control = control._replace(constraint=Constraint.MEMCG)
         return control._replace(current=current)
 
+    def _seek_current(self, now_ms: int) -> None:
+        """Somebody is to die for allocating, and nobody was seen at it: look, for a bounded time.
+
+        One look meets a thread in direct reclaim about one time in ten.
+        """
+        end_ms = now_ms + SEEK_MS
+        while now_ms < end_ms:
+            if self._sampler.latest(now_ms, self._settings.watch.current_max_age_ms):
+                return
+            self._sampler.sample(now_ms)
+            now_ms = monotonic_ms()
+
     def decide(self, trigger: str, look: Look, freed: NotifierChain) -> Event:
         """Read the machine and decide. Raises ``CannotDecide`` or ``ReadError``.
 
         The scan streams: only the tasks that can matter are held.
         """
-        control = self._control(look.now_ms, trigger == MANUAL)
+        sysctls = read_sysctls(self._root)
+        if sysctls.oom_kill_allocating_task and trigger != MANUAL:
+            self._seek_current(look.now_ms)
+        control = self._control(monotonic_ms(), trigger == MANUAL)
         page_size_bytes = self._root.page_size_bytes()
         memcg = None
         if self._settings.watch.cgroup:
             memcg = read_memcg(self._root, self._settings.watch.cgroup, page_size_bytes)
-        sysctls = read_sysctls(self._root)
         memory = Snapshot((), look.meminfo, page_size_bytes, memcg=memcg)
         case = case_of(control, memory, self._policy)
         candidates = Candidates(case, self._settings.log.top)

@@ -41,7 +41,7 @@ def unkillable(task: Task, case: Case) -> str:
         return "kernel thread"
     # Unlike the kernel: the guard is a process like any other to it, but must not kill itself.
     if task.ident in case.oc.spared:
-        return "the guard itself"
+        return "oomd itself"
     if case.memcg is not None and task.pid not in case.memcg.pids:
         return "outside the memory cgroup"
     # Unlike the kernel: a mempolicy is not observable (numa_maps takes the mmap lock), so that

@@ -73,25 +73,33 @@ def _thresholds(findings: Findings) -> Table:
     table = Table.grid(padding=(0, 2))
     for one in findings.thresholds:
         state = Text("CROSSED", style="bold red") if one.crossed else Text("clear", style="green")
-        table.add_row(Text(one.name), state, Text(_distance(one)), Text(one.verdict, style="dim"))
+        table.add_row(Text(one.name), state, Text(_distance(one)))
+        table.add_row("", "", Text(one.verdict, style="dim"))
     return table
 
 
-def _value(value: Value) -> str:
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+def _named(name: str, value: Value) -> str:
+    """One number of a step, as a person reads it: pages apart from ids and settings."""
+    if isinstance(value, bool):
+        return name.replace("_", " ") if value else f"no {name.replace('_', ' ')}"
+    if isinstance(value, int) and (name.endswith(("pages", "points"))):
+        return f"{name} {value:,}"
+    return f"{name} {value}"
 
 
 def _steps(findings: Findings) -> Table:
     table = Table.grid(padding=(0, 2))
     for step in full_trace(findings.decision, findings.plan):
         reached = step.verdict != "not reached"
-        numbers = ", ".join(f"{name} {_value(value)}" for name, value in step.detail.items())
+        numbers = ", ".join(_named(name, value) for name, value in step.detail.items())
+        style = "" if reached else "dim"
         table.add_row(
             Text(str(step.step), style="bold" if reached else "dim"),
-            Text(step.name, style="" if reached else "dim"),
-            Text(step.verdict, style="" if reached else "dim"),
-            Text(numbers, style="dim"),
+            Text(step.name, style=style),
+            Text(step.verdict, style=style),
         )
+        if numbers:
+            table.add_row("", "", Text(numbers, style="dim"))
     return table
 
 
@@ -165,9 +173,9 @@ def _excluded(findings: Findings) -> str:
         if ranked.reason:
             counts[ranked.reason] = counts.get(ranked.reason, 0) + 1
     if not counts:
-        return "nobody is excluded"
+        return "never chosen: nobody"
     by_count = sorted(counts.items(), key=lambda item: -item[1])
-    return "excluded: " + ", ".join(f"{count} {reason}" for reason, count in by_count)
+    return "never chosen: " + ", ".join(f"{reason} ({count})" for reason, count in by_count)
 
 
 def print_findings(findings: Findings, top: int, console: Console) -> None:
