@@ -8,7 +8,7 @@ from oomd.mm.candidates import DYING_KEPT, Candidates
 from oomd.mm.constraint import case_of
 from oomd.mm.out_of_memory import out_of_memory
 from oomd.mm.policy import EL7, MAINLINE, Policy
-from oomd.mm_types import Snapshot, Sysctls, Task
+from oomd.mm_types import PF_EXITING, Snapshot, Sysctls, Task
 from oomd.oom import Constraint, Decision, Kill, OomControl, Wait
 from tests.mm.machine import BOTH, current_of, machine, memcg_of, task
 from tests.mm.strategies import Question, policies, questions, sysctls
@@ -92,8 +92,9 @@ def test_holds_a_bounded_number_however_many_there_are(policy: Policy) -> None:
     candidates = Candidates(case_of(oc, machine(()), policy), 16)
 
     def population() -> list[Task]:
-        hogs = [task(pid, pid) for pid in range(10, 3_000)]
-        return [small, task(7, 1), *hogs, *(one._replace(flags=4) for one in hogs)]
+        hogs = [task(pid, pid, starttime_ticks=9_000 - pid) for pid in range(10, 3_000)]
+        exiting = [one._replace(pid=one.pid + 3_000, flags=PF_EXITING) for one in hogs]
+        return [small, task(7, 1), *hogs, *exiting]
 
     for one in population():
         candidates.add(one)
@@ -101,3 +102,4 @@ def test_holds_a_bounded_number_however_many_there_are(policy: Policy) -> None:
     assert candidates.seen == len(population())
     assert len(held) <= 16 + 2 * DYING_KEPT + 2
     assert {5, 7} <= {one.pid for one in held}
+    assert list(held) == sorted(held, key=lambda one: one.starttime_ticks)

@@ -29,6 +29,12 @@ def test_none_is_ram_and_swap_in_pages(policy: Policy, page_size_bytes: int, exp
     assert got == (Constraint.NONE, expected)
 
 
+def test_no_part_of_a_page_counts() -> None:
+    odd = MemInfo(64 * 10 + 63, 0, 0, swap_total_kib=64 * 5 + 63)
+    got = pages(EL7, OomControl(), meminfo=odd, page_size_bytes=65536)
+    assert repr(got[1]) == "15"
+
+
 @pytest.mark.parametrize("constraint", NODE_CONSTRAINTS)
 def test_nodes_count_as_spanned_on_el7_and_as_present_later(constraint: Constraint) -> None:
     oc = OomControl(constraint=constraint, nodemask=0b01)

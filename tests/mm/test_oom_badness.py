@@ -133,7 +133,7 @@ def test_ineligible(policy: Policy, process: Task, why: str) -> None:
 @pytest.mark.parametrize(
     ("oc", "why"),
     [
-        (OomControl(spared=IDENT), "the guard itself"),
+        (OomControl(spared=IDENT), "oomd itself"),
         (OomControl(passed_over=IDENT), "passed over (MMF_OOM_SKIP)"),
         (OomControl(victims=IDENT), ""),
     ],

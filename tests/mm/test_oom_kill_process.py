@@ -101,7 +101,7 @@ def test_el7_sacrifices_for_the_allocating_task_too() -> None:
 
 def test_mainline_sacrifices_nobody() -> None:
     found = plan(MAINLINE, CHILD, BIGGER)
-    assert (found.victim, found.victim_points) == (PARENT, 1_000)
+    assert (found.victim, found.victim_points, found.already_dying) == (PARENT, 1_000, False)
     assert found.trace.verdict == "SIGKILL to the chosen process"
 
 

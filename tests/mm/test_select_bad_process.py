@@ -33,7 +33,7 @@ def test_the_worst_wins_wherever_it_stands(policy: Policy) -> None:
     for order in ([HOG, MOUSE, LATE], [MOUSE, HOG, LATE], [MOUSE, LATE, HOG]):
         ages = [one._replace(starttime_ticks=age) for age, one in enumerate(order)]
         found = scan(policy, *ages)
-        assert (chosen_pid(found), found.points) == (200, 1_000)
+        assert (chosen_pid(found), found.points, found.origin) == (200, 1_000, False)
 
 
 TWINS = (task(30, 500, starttime_ticks=1), task(20, 500, starttime_ticks=2),
