@@ -24,7 +24,7 @@ class NoAnswer(Exception):
 
 
 class ChannelClosed(Exception):
-    """QEMU has ended."""
+    """Nobody is there any more: QEMU has ended, or the agent has."""
 
 
 class Channel:
@@ -45,6 +45,7 @@ class Channel:
         self._last_id = 0
         self._hello = False
         self._closed = False
+        self._end = "the machine has ended"
         self._reader = threading.Thread(target=self._read_forever, name="vm-agent", daemon=True)
         self._reader.start()
 
@@ -81,7 +82,7 @@ class Channel:
         line = json.dumps(message).encode() + b"\n"
         with self._write_lock:
             if self._closed:
-                raise ChannelClosed("the machine has ended")
+                raise ChannelClosed(self._end)
             try:
                 self._connection.sendall(line)
             except BlockingIOError:
@@ -89,7 +90,7 @@ class Channel:
                 self._closed = True
                 raise NoAnswer(f"the guest has read nothing for {WRITE_TIMEOUT_S} s") from None
             except OSError as error:
-                raise ChannelClosed(f"the machine has ended: {error}") from error
+                raise ChannelClosed(f"{self._end}: {error}") from error
 
     def _wait_answer(self, request_id: int, op: str, timeout_s: float) -> dict[str, Any]:
         with self._changed:
@@ -99,7 +100,7 @@ class Channel:
             return self._answers.pop(request_id)
 
     def _fail(self, message: str) -> None:
-        raise ChannelClosed("the machine has ended") if self._closed else NoAnswer(message)
+        raise ChannelClosed(self._end) if self._closed else NoAnswer(message)
 
     def _read_forever(self) -> None:
         pending = b""
@@ -121,6 +122,8 @@ class Channel:
         with self._changed:
             if "hello" in message:
                 self._hello = True
+            elif "died" in message:
+                self._end, self._closed = f"the agent has died: {message['died']}", True
             elif message["id"] in self._waiting:
                 self._answers[message["id"]] = message
             self._changed.notify_all()

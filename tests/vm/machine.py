@@ -277,8 +277,11 @@ class Machine:
             raise GuestError(self._with_console(str(error))) from None
 
     def _with_console(self, message: str) -> str:
-        tail = "\n".join(self.console().splitlines()[-CONSOLE_TAIL_LINES:])
-        return "\n".join(filter(None, [message, self._qemu.errors(), "console:", tail]))
+        lines = self.console().splitlines()
+        panics = [line for line in lines if "Kernel panic" in line]
+        headline = ": ".join([message, *panics[:1]])
+        tail = "\n".join(lines[-CONSOLE_TAIL_LINES:])
+        return "\n".join(filter(None, [headline, self._qemu.errors(), "console:", tail]))
 
 
 def _argv(command: Command) -> list[str]:

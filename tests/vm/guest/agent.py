@@ -8,12 +8,11 @@ import ctypes
 import gc
 import json
 import os
-import queue
-import subprocess
 import sys
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from tests.vm.guest import log
@@ -28,23 +27,18 @@ WRITE_BYTES = 4096
 
 Arguments = dict[str, Any]
 
+PORT_PATIENCE_S = 60.0
+
 
 # --- memory -------------------------------------------------------------------------------------
 
 
-def reserve_heap(libc: ctypes.CDLL) -> None:
-    """Makes malloc serve everything from one heap, which grows now and never shrinks."""
-    m_trim_threshold, m_mmap_threshold, m_arena_max = -1, -3, -8
-    libc.mallopt(m_arena_max, 1)
-    libc.mallopt(m_mmap_threshold, 2 * HEAP_RESERVE_BYTES)
-    libc.mallopt(m_trim_threshold, 2**31 - 1)
+def hold_memory() -> None:
+    """Grows the heap, which the unit tells malloc never to shrink, and locks all there is."""
     bytearray(HEAP_RESERVE_BYTES)
-
-
-def lock_memory(libc: ctypes.CDLL) -> None:
-    """Locks all that is mapped, the heap's reserve included, and what is touched from now on."""
     mcl_current, mcl_future, mcl_onfault = 1, 2, 4
-    # Only what is touched: the journal's files are mapped in windows of megabytes.
+    libc = ctypes.CDLL(None, use_errno=True)
+    # From then on only what is touched: the journal's files are mapped in windows of megabytes.
     for flags in (mcl_current | mcl_future, mcl_future | mcl_onfault):
         if libc.mlockall(flags) != 0:
             raise OSError(ctypes.get_errno(), "mlockall")
@@ -115,12 +109,30 @@ class Agent:
 # --- the channel --------------------------------------------------------------------------------
 
 
+def find_port() -> str:
+    """The device of the port that the host listens on; empty while there is none."""
+    ports = "/sys/class/virtio-ports"
+    try:
+        for port in os.listdir(ports):
+            with open(f"{ports}/{port}/name") as name:
+                if name.read().strip() == PORT_NAME and os.path.exists(f"/dev/{port}"):
+                    return f"/dev/{port}"
+    except FileNotFoundError:
+        pass
+    return ""
+
+
 def open_port() -> int:
     """Opens the virtio port; its drivers are modules, and udev may not have come to them yet."""
-    subprocess.run(["/sbin/modprobe", "-a", "virtio_pci", "virtio_console"], check=True)
-    for name_file in Path("/sys/class/virtio-ports").glob("*/name"):
-        if name_file.read_text().strip() == PORT_NAME:
-            return os.open(f"/dev/{name_file.parent.name}", os.O_RDWR | os.O_CLOEXEC)
+    modprobe = ["modprobe", "-a", "virtio_pci", "virtio_console"]
+    os.waitpid(os.posix_spawn("/sbin/modprobe", modprobe, os.environ), 0)
+    # A port comes after its driver, and its name after the port: the kernel announces neither here.
+    deadline = time.monotonic() + PORT_PATIENCE_S
+    while time.monotonic() < deadline:
+        device = find_port()
+        if device:
+            return os.open(device, os.O_RDWR | os.O_CLOEXEC)
+        time.sleep(0.02)
     raise RuntimeError(f"there is no virtio port called {PORT_NAME}")
 
 
@@ -130,13 +142,18 @@ class Channel:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._write_lock = threading.Lock()
-        self.requests: queue.SimpleQueue[Arguments] = queue.SimpleQueue()
+        self._requests: deque[Arguments] = deque()
+        self._queued = threading.Semaphore(0)
 
     def send(self, message: Arguments) -> None:
         line = memoryview(json.dumps(message).encode() + b"\n")
         with self._write_lock:
             while line:
                 line = line[os.write(self._fd, line[:WRITE_BYTES]) :]
+
+    def next_request(self) -> Arguments:
+        self._queued.acquire()
+        return self._requests.popleft()
 
     def read_forever(self) -> None:
         """Never does any work itself, so that the host never waits to be read."""
@@ -146,14 +163,15 @@ class Channel:
             first, *others = data.split(b"\n")
             parts.append(first)
             for other in others:
-                self.requests.put(json.loads(b"".join(parts)))
+                self._requests.append(json.loads(b"".join(parts)))
+                self._queued.release()
                 parts = [other]
 
 
 def serve(agent: Agent, channel: Channel) -> None:
     """One of the threads: takes a request, answers it, for ever."""
     while True:
-        request = channel.requests.get()
+        request = channel.next_request()
         answer: Arguments = {"id": request["id"]}
         try:
             operation: Callable[..., Any] = getattr(agent, f"op_{request['op']}")
@@ -166,16 +184,23 @@ def serve(agent: Agent, channel: Channel) -> None:
 
 
 def main() -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    reserve_heap(libc)
-    fd = open_port()
     threading.stack_size(STACK_BYTES)
-    channel, agent = Channel(fd), Agent()
+    channel = Channel(open_port())
+
+    def tell_and_die(failure: threading.ExceptHookArgs) -> None:
+        """A thread that failed would be missed for ever by who waits for it: the host is told."""
+        error = failure.exc_value or failure.exc_type()
+        sys.__excepthook__(failure.exc_type, error, failure.exc_traceback)
+        channel.send({"died": repr(error)})
+        os._exit(1)
+
+    threading.excepthook = tell_and_die
+    agent = Agent()
     for number in range(THREADS):
         name = f"request-{number}"
         threading.Thread(target=serve, args=(agent, channel), name=name, daemon=True).start()
     log.warm_up()
-    lock_memory(libc)
+    hold_memory()
     channel.send({"hello": os.getpid()})
     channel.read_forever()
     sys.exit("the host has closed the channel")

@@ -11,10 +11,10 @@ import select
 import socket
 import time
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any, NamedTuple
 
-from systemd.journal import Reader
+# Not systemd.journal: its logging handler takes as long to load as all the rest of the agent.
+from systemd._reader import _Reader as Reader
 
 __all__ = ["Cursor", "Entry", "cursor_now", "entries", "wait_for_entry", "warm_up"]
 
@@ -42,8 +42,8 @@ def cursor_now() -> Cursor:
     _synchronize()
     reader = Reader()
     reader.seek_tail()
-    last = reader.get_previous()
-    return Cursor(last.get("__CURSOR", ""), _next_kmsg_sequence())
+    last = reader._get_cursor() if reader._previous() else ""
+    return Cursor(last, _next_kmsg_sequence())
 
 
 def entries(since: Cursor, unit: str | None, kernel: bool) -> list[Entry]:
@@ -83,43 +83,36 @@ def _journal_entries(since: Cursor, unit: str | None, deadline: float | None) ->
     reader = Reader()
     if unit is not None:
         # As `journalctl -u`: what the unit says, and what systemd says about it.
-        reader.add_match(_SYSTEMD_UNIT=unit)
+        reader.add_match(f"_SYSTEMD_UNIT={unit}")
         reader.add_disjunction()
-        reader.add_match(UNIT=unit, _PID="1")
+        reader.add_match(f"UNIT={unit}")
+        reader.add_match("_PID=1")
     if since.journal:
         reader.seek_cursor(since.journal)
     else:
         reader.seek_head()
     while True:
-        for entry in reader:
+        while reader._next():
             # The cursor's own entry comes first, unless the matches leave it out.
             if not (since.journal and reader.test_cursor(since.journal)):
-                yield _plain(entry)
+                yield _read_entry(reader)
         remaining_s = (deadline or 0) - time.monotonic()
         if remaining_s <= 0:
             return
-        reader.wait(remaining_s)
+        reader.wait(int(remaining_s * 1_000_000))
 
 
-def _plain(entry: dict[str, Any]) -> Entry:
-    """The entry with nothing in it but strings and numbers; times are microseconds."""
-    plain = {name: _text(value) for name, value in entry.items() if not name.startswith("__")}
-    plain["MESSAGE"] = _text(entry.get("MESSAGE", ""))
-    plain["__CURSOR"] = entry["__CURSOR"]
-    plain["__REALTIME_TIMESTAMP"] = int(entry["__REALTIME_TIMESTAMP"].timestamp() * 1_000_000)
-    since_boot: timedelta = entry["__MONOTONIC_TIMESTAMP"].timestamp
-    plain["__MONOTONIC_TIMESTAMP"] = since_boot // timedelta(microseconds=1)
-    return plain
-
-
-def _text(value: object) -> str | int:
-    match value:
-        case int() | str():
-            return value
-        case bytes():
-            return value.decode(errors="replace")
-        case _:
-            return str(value)
+def _read_entry(reader: Reader) -> Entry:
+    """The entry as text; times are microseconds."""
+    fields: dict[str, bytes | list[bytes]] = reader._get_all()
+    entry: Entry = {"MESSAGE": ""}
+    for name, value in fields.items():
+        last = value[-1] if isinstance(value, list) else value
+        entry[name] = last.decode(errors="replace")
+    entry["__CURSOR"] = reader._get_cursor()
+    entry["__REALTIME_TIMESTAMP"] = reader._get_realtime()
+    entry["__MONOTONIC_TIMESTAMP"], _boot = reader._get_monotonic()
+    return entry
 
 
 def _synchronize() -> None:

@@ -4,6 +4,7 @@
     guest to host   {"hello": 1}                    once, when the agent is ready
                     {"id": 7, "ok": ...}            the answer; answers come in any order
                     {"id": 7, "error": "...", "kind": "timeout" | "failed"}
+                    {"died": "..."}                 the last thing it says
 
 Bytes travel as base64. The host sends files in pieces, so that no line is long.
 """
