@@ -130,14 +130,9 @@ def _ranking(snapshot: Snapshot, case: Case, policy: Policy) -> tuple[Ranked, ..
 
 
 def _notes(
-    root: Root,
-    settings: Settings,
-    sysctls: Sysctls,
-    snapshot: Snapshot,
-    policy: Policy,
-    own_pid: int,
+    root: Root, sysctls: Sysctls, snapshot: Snapshot, policy: Policy, own_pid: int
 ) -> tuple[str, ...]:
-    notes = list(panic_words(settings, sysctls))
+    notes = []
     if sysctls.not_observable:
         names = ", ".join(f"vm.{name}" for name in sysctls.not_observable)
         notes.append(f"{names} not observable: the kernel's default stands in")
@@ -187,7 +182,7 @@ def audit(root: Root, settings: Settings, question: Question, own_pid: int = 0) 
 
     decision = out_of_memory(oc, snapshot, sysctls, policy, freed=NotifierChain())
     case = case_of(oc, snapshot, policy)
-    notes = _notes(root, settings, sysctls, snapshot, policy, own_pid)
+    notes = panic_words(settings, sysctls) + _notes(root, sysctls, snapshot, policy, own_pid)
     plan, companions = None, tuple[Companion, ...]()
     if isinstance(decision, Kill):
         plan, companions, how = _plan(root, decision, snapshot, case)

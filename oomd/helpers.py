@@ -11,10 +11,12 @@ __all__ = ["Helpers"]
 
 _PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-# The helper's first act: to be an ordinary candidate again, with a bound on what it may take.
+# The helper's first act: to be an ordinary process again, neither exempt nor ahead of others,
+# with a bound on what it may take.
 # It is handed the package's folder, since -I keeps it from finding it by itself.
 _BOOTSTRAP = """
-import resource, sys
+import os, resource, sys
+os.nice(40)
 try:
     with open("/proc/self/oom_score_adj", "w") as adj: adj.write("0")
 except OSError: pass

@@ -1,11 +1,12 @@
 """Other out-of-memory daemons that run here: two guards shoot at each other's victims."""
 
+import os
+
 from oomd.proc.root import ReadError, Root
 
 __all__ = ["RIVALS", "running_rivals"]
 
-# comm is cut to 15 bytes, which all of these fit. Meta's oomd is told from ours, which is a
-# Python program, by its comm.
+# By comm, which is cut to 15 bytes: all of these fit.
 RIVALS = {
     b"earlyoom": "earlyoom",
     b"nohang": "nohang",
@@ -15,6 +16,14 @@ RIVALS = {
     b"bustd": "bustd",
     b"lmkd": "lmkd",
 }
+
+
+def _is_python(root: Root, pid: int) -> bool:
+    # Our own command has Meta's name, and is a Python program. Not observable: taken for ours.
+    try:
+        return os.path.basename(root.readlink(f"proc/{pid}/exe")).startswith("python")
+    except ReadError:
+        return True
 
 
 def running_rivals(root: Root, own_pid: int = 0) -> tuple[str, ...]:
@@ -28,9 +37,9 @@ def running_rivals(root: Root, own_pid: int = 0) -> tuple[str, ...]:
         if pid == own_pid:
             continue
         try:
-            name = RIVALS.get(root.read_record(f"proc/{pid}/comm").strip())
+            comm = root.read_record(f"proc/{pid}/comm").strip()
         except ReadError:
             continue
-        if name:
-            found.add(name)
+        if comm in RIVALS and not (comm == b"oomd" and _is_python(root, pid)):
+            found.add(RIVALS[comm])
     return tuple(sorted(found))

@@ -19,7 +19,9 @@ INSTALLED_FROM = {"pyproject.toml", "LICENSE", "README.md", "oomd", "packaging",
 
 def tracked_files(tree: Path) -> list[str]:
     """What Git tracks in a working tree, and what is new there and not ignored, as it is now."""
-    listing = ["git", "-C", str(tree), "ls-files", "-coz", "--exclude-standard"]
+    # Root may well run the tests in another user's clone, and this only lists names.
+    git = ["git", "-c", "safe.directory=*", "-C", str(tree)]
+    listing = [*git, "ls-files", "-coz", "--exclude-standard"]
     names = subprocess.run(listing, check=True, capture_output=True, text=True).stdout.split("\0")
     # Tracked but deleted here: the tree as it is has no such file.
     return sorted({name for name in names if name and (tree / name).is_file()})
