@@ -5,6 +5,7 @@ import os
 import py_compile
 import sys
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.vm.steps import progress, run_step
@@ -12,6 +13,9 @@ from tests.vm.steps import progress, run_step
 __all__ = ["GUEST_DIR", "make_disk"]
 
 GUEST_DIR = Path(__file__).parent / "guest"
+
+# Static programs of /usr/local/bin, and their sources.
+PROGRAMS = {"hog": ("hog.c", "hog_memory.c"), "launch": ("launch.c",)}
 
 # Only what makes a boot slower, or writes to the console; nothing that oomd has to live with.
 MASKED_UNITS = (
@@ -88,8 +92,9 @@ def make_disk(directory: Path, base: Path, tree: Path | None = None) -> None:
     """
     log = directory / "build.log"
     progress("3/4 compiling what the guest needs")
-    run_step(_compile_command(directory / "hog"), log=log, cwd=GUEST_DIR)
-    _write_overlay(directory / "overlay.tar", directory / "hog")
+    for program, sources in PROGRAMS.items():
+        run_step(_compile_command(directory / program, sources), log=log, cwd=GUEST_DIR)
+    _write_overlay(directory)
     progress("4/4 making the disk (about 10 s)")
     script = """
         mkdir root
@@ -105,7 +110,7 @@ def make_disk(directory: Path, base: Path, tree: Path | None = None) -> None:
             '
         fi
         mkfs.ext4 -q -F -E lazy_itable_init=0 -d root disk.img 1500M
-        rm -r root overlay.tar hog
+        rm -r root overlay.tar hog launch
     """
     # Not root: fakeroot remembers who should own what from tar to mkfs.
     faked = [] if os.geteuid() == 0 else ["fakeroot"]
@@ -115,21 +120,29 @@ def make_disk(directory: Path, base: Path, tree: Path | None = None) -> None:
     run_step(command, log=log, cwd=directory, environment=sbin)
 
 
-def _compile_command(output: Path) -> list[str]:
+def _compile_command(output: Path, sources: Sequence[str]) -> list[str]:
     warnings = ["-Wall", "-Wextra", "-Werror"]
-    sources = sorted(path.name for path in GUEST_DIR.glob("*.c"))
-    return ["gcc", "-std=gnu17", "-O2", "-static", "-pthread", *warnings, "-o", str(output)] + (
-        sources
-    )
+    return [
+        "gcc",
+        "-std=gnu17",
+        "-O2",
+        "-static",
+        "-pthread",
+        *warnings,
+        "-o",
+        str(output),
+        *sources,
+    ]
 
 
-def _write_overlay(overlay: Path, hog: Path) -> None:
-    with tarfile.open(overlay, "w") as tar:
-        _add(tar, "usr/local/bin/hog", hog.read_bytes(), mode=0o755)
+def _write_overlay(directory: Path) -> None:
+    with tarfile.open(directory / "overlay.tar", "w") as tar:
+        for program in PROGRAMS:
+            _add(tar, f"usr/local/bin/{program}", (directory / program).read_bytes(), mode=0o755)
         for path in sorted((GUEST_DIR / "rootfs").rglob("*")):
             if path.is_file():
                 _add(tar, str(path.relative_to(GUEST_DIR / "rootfs")), path.read_bytes())
-        _add_agent(tar, overlay.parent)
+        _add_agent(tar, directory)
         for unit in MASKED_UNITS:
             _link(tar, f"etc/systemd/system/{unit}", "/dev/null")
         for generator in MASKED_GENERATORS:
@@ -152,7 +165,8 @@ def _add_agent(tar: tarfile.TarFile, scratch: Path) -> None:
         if sys.version_info[:2] == (3, 11):
             compiled = scratch / "module.pyc"
             mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
-            py_compile.compile(str(path), str(compiled), doraise=True, invalidation_mode=mode)
+            there = f"/{library}/vm/guest/{path.name}"
+            py_compile.compile(str(path), str(compiled), there, True, invalidation_mode=mode)
             cached = f"__pycache__/{path.stem}.cpython-311.pyc"
             _add(tar, f"{library}/vm/guest/{cached}", compiled.read_bytes())
             compiled.unlink()

@@ -149,11 +149,11 @@ class Children:
 def _spawn(argv: Sequence[str], oom_score_adj: int, stdout: int, stderr: int) -> int:
     """Not subprocess: it takes long to load, and this has no copy of the locked memory to make.
 
-    choom sets the score between fork and exec.
+    `launch` sets the score, which would otherwise be this process's own.
     """
     return os.posix_spawn(
-        "/usr/bin/choom",
-        ["choom", "-n", str(oom_score_adj), "--", *argv],
+        "/usr/local/bin/launch",
+        ["launch", str(oom_score_adj), *argv],
         os.environ,
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
