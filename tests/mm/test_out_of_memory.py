@@ -159,6 +159,23 @@ def test_step_5_gives_the_numbers() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("policy", "capable", "init_user_ns", "discount"),
+    [
+        (EL7, True, True, True),
+        (EL7, True, None, True),
+        (EL7, True, False, False),
+        (EL7, False, True, False),
+        (MAINLINE, True, True, False),
+    ],
+)
+def test_step_5_says_whether_root_had_its_discount(
+    policy: Policy, capable: bool, init_user_ns: bool | None, discount: bool
+) -> None:
+    hog = HOG._replace(cap_sys_admin=capable, init_user_ns=init_user_ns)
+    assert judge(policy, hog).trace[4].detail["root_discount"] is discount
+
+
 @pytest.mark.parametrize("name", ["verdict", "self", "freed_pages", "notifiers"])
 def test_a_notifier_of_any_name_is_harmless(name: str) -> None:
     freed = chain(50)
