@@ -54,7 +54,7 @@ def test_ineligible_current_lives_and_the_worst_dies(
 def test_the_guard_itself_lives(policy: Policy) -> None:
     decision = ask(policy, ALLOCATING, (HOG, ALLOCATING), spared=frozenset({ALLOCATING.ident}))
     assert decision.chosen == HOG
-    assert decision.trace[3].verdict == "current is not eligible: the guard itself"
+    assert decision.trace[3].verdict == "current is not eligible: oomd itself"
 
 
 @pytest.mark.parametrize("policy", BOTH, ids=lambda policy: policy.name)
