@@ -112,11 +112,9 @@ def make_disk(directory: Path, base: Path, tree: Path | None = None) -> None:
         mkfs.ext4 -q -F -E lazy_itable_init=0 -d root disk.img 1500M
         rm -r root overlay.tar hog launch
     """
-    # Not root: fakeroot remembers who should own what from tar to mkfs.
-    faked = [] if os.geteuid() == 0 else ["fakeroot"]
     sbin = os.environ | {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
     source = str(tree) if tree else ""
-    command = [*faked, "sh", "-euc", script, "sh", str(base / "root.tar"), source]
+    command = ["sh", "-euc", script, "sh", str(base / "root.tar"), source]
     run_step(command, log=log, cwd=directory, environment=sbin)
 
 

@@ -23,7 +23,6 @@ _PROBES: dict[str, Callable[[], bool]] = {
     "e2fsprogs": _command("mkfs.ext4"),
     "kmod": _command("depmod"),
     "lz4": _command("lz4"),
-    "fakeroot": _command("fakeroot"),
     "util-linux": _command("setpriv"),
     "gcc": _command("gcc"),
     "libc6-dev": _file("usr/lib/*/libc.a"),

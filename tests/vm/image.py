@@ -58,6 +58,9 @@ def build_image() -> Image:
     """The image for the tree as it is: from the cache, or built now (a minute, told on stderr)."""
     if missing := missing_host_packages():
         raise ImageError(f"missing on this host: apt-get install {' '.join(missing)}")
+    if os.geteuid() != 0:
+        # mmdebstrap could do without; the files of a disk belong to many users, tar could not.
+        raise ImageError("building the image takes root: run it with sudo")
     cache = cache_dir()
     cache.mkdir(parents=True, exist_ok=True)
     with locked(cache / "lock"):

@@ -265,6 +265,8 @@ class Machine:
         state = self.run(wait, timeout_s=BOOT_TIMEOUT_S, check=False).stdout.strip()
         if state not in {"running", "degraded"}:
             raise GuestError(self._with_console(f"the machine is {state!r} after its boot"))
+        # systemd does not wait for drivers that udev is still loading.
+        self.run(["udevadm", "settle"], timeout_s=BOOT_TIMEOUT_S)
 
     def _explained(self, action: Callable[[], T]) -> T:
         try:
