@@ -168,7 +168,8 @@ def audit(root: Root, settings: Settings, question: Question, own_pid: int = 0) 
     name = question.policy or settings.policy
     page_size_bytes = root.page_size_bytes()
     memcg = read_memcg(root, question.memcg, page_size_bytes) if question.memcg else None
-    snapshot = take_snapshot(root, memcg=memcg, need_nodes=True)
+    # Read though nobody asked: a recording can then be asked about its nodes later.
+    snapshot = take_snapshot(root, memcg=memcg, need_nodes=root.exists("proc/zoneinfo"))
     policy = policy_for(name, snapshot.kernel)
     sysctls = _sysctls(root, question)
     oc = _control(question, snapshot)
