@@ -8,7 +8,7 @@ from oomd.mm.oom_badness import Case, ineligible, oom_badness
 from oomd.mm.oom_kill_process import oom_group_to_kill, plan_kill, sharers_to_kill
 from oomd.mm.out_of_memory import out_of_memory
 from oomd.mm.policy import Policy, policy_for
-from oomd.mm_types import MemCgroup, Snapshot, Sysctls, Task
+from oomd.mm_types import Snapshot, Sysctls, Task
 from oomd.oom import (
     Companion,
     Constraint,
@@ -19,7 +19,7 @@ from oomd.oom import (
     OomControl,
     Relatives,
 )
-from oomd.proc.memcg import read_memcg, read_memcg_meminfo
+from oomd.proc.memcg import read_memcg, read_memcg_meminfo, read_oom_groups
 from oomd.proc.pressure import read_pressure
 from oomd.proc.rivals import running_rivals
 from oomd.proc.root import Root
@@ -61,9 +61,12 @@ def _control(question: Question, snapshot: Snapshot) -> OomControl:
     elif question.nodemask is not None:
         oc = oc._replace(constraint=question.node_constraint, nodemask=question.nodemask)
     pid = question.current_pid
+    if not pid:
+        return oc
     task = next((one for one in snapshot.tasks if one.pid == pid), None)
     if task is None:
-        return oc
+        # The steps that ask for it will say that it has gone.
+        return oc._replace(current=CurrentTask(pid, pid, 0))
     current = CurrentTask(
         pid, task.mm_tid, 0, task.sigkill_pending, task.exiting, task.starttime_ticks
     )
@@ -76,7 +79,9 @@ def _same_mm(root: Root, task: Task, others: list[Task]) -> tuple[tuple[Task, ..
     Nobody is about to be killed, so kcmp(2) may take its time. A shared mm has one size.
     """
     alike = [one for one in others if one.has_mm and one.total_vm_pages == task.total_vm_pages]
-    answers = [(one, root.same_mm(task.pid, one.pid)) for one in alike]
+    # Of a process whose leader has exited a living thread has the mm: two leaders without one
+    # are the same to kcmp(2).
+    answers = [(one, root.same_mm(task.mm_tid, one.mm_tid)) for one in alike]
     if any(answer is None for _, answer in answers):
         return (), "not observable"
     return tuple(one for one, answer in answers if answer), "kcmp"
@@ -95,20 +100,20 @@ def _plan(
     others = [one for one in snapshot.tasks if one.ident != plan.victim.ident]
     sharers, how = _same_mm(root, plan.victim, others)
     companions = sharers_to_kill(plan.victim, sharers, case)
-    if case.memcg is not None:
-        members = _oom_group(plan.victim, case.memcg, snapshot)
-        known = {one.task.ident for one in companions}
-        companions += tuple(
-            one
-            for one in oom_group_to_kill(plan.victim, members, case)
-            if one.task.ident not in known
-        )
+    members = _oom_group(root, plan.victim, case, snapshot)
+    known = {one.task.ident for one in companions}
+    group = oom_group_to_kill(plan.victim, members, case)
+    companions += tuple(one for one in group if one.task.ident not in known)
     return plan, companions, how
 
 
-def _oom_group(victim: Task, memcg: MemCgroup, snapshot: Snapshot) -> list[Task]:
-    """The tasks of the highest ``memory.oom.group`` that the victim is in."""
-    for _, pids in memcg.oom_groups:
+def _oom_group(root: Root, victim: Task, case: Case, snapshot: Snapshot) -> list[Task]:
+    """The tasks of the highest ``memory.oom.group`` that the victim is in: mainline only."""
+    if not case.policy.oom_group:
+        return []
+    # Inside a memcg its own groups count, in a global OOM those of the whole machine.
+    groups = case.memcg.oom_groups if case.memcg is not None else read_oom_groups(root)
+    for _, pids in groups:
         if victim.pid in pids:
             return [one for one in snapshot.tasks if one.pid in pids]
     return []

@@ -25,7 +25,6 @@ from oomd.proc.root import ReadError, WritableRoot
 from oomd.proc.snapshot import CannotDecide
 from oomd.proc.sysctl import read_sysctls
 from oomd.proc.task import read_task
-from oomd.report.record import Record
 from oomd.report.words import panic_words, threshold_words
 from oomd.sd_notify import SdNotify
 from oomd.settings import Settings
@@ -38,6 +37,9 @@ __all__ = ["Daemon", "main"]
 EXIT_OK = 0
 EXIT_USAGE = 2
 USAGE = "usage: oomd [--config FILE]"
+
+# After an internal error the loop goes on, this much later.
+DEFECT_MS = 100
 
 
 class Daemon:
@@ -67,7 +69,14 @@ class Daemon:
                 reaper = None
         own = read_task(root, os.getpid(), root.page_size_bytes())
         spared = frozenset((own.ident,)) if own is not None else frozenset[TaskId]()
-        self._act = Executor(root, settings, self._tell, reaper=reaper, spared=spared)
+        self._act = Executor(
+            root,
+            settings,
+            self._teller.tell,
+            lambda text: self._say(WARNING, text),
+            reaper=reaper,
+            spared=spared,
+        )
         self._watch, self._guard = self._wire(settings)
         if reaper is not None:
             self._watch.register(reaper.fileno())
@@ -139,9 +148,6 @@ class Daemon:
     def _say(self, priority: int, text: str) -> None:
         self._log.say(priority, text)
 
-    def _tell(self, record: Record) -> None:
-        self._teller.tell(record, monotonic_ms())
-
     def _introduce(self) -> None:
         sysctls = read_sysctls(self._root)
         policy = policy_for(self._settings.policy, self._root.kernel_release())
@@ -208,9 +214,23 @@ class Daemon:
         self._say(NOTICE, "stopped")
         return EXIT_OK
 
+    def _guarded_turn(self) -> tuple[int, ...]:
+        """A turn of the loop. A defect of ours costs that turn and never the guard."""
+        try:
+            self._poll_victims()
+            return self._guard.turn()
+        except Exception as error:
+            where = error.__traceback__
+            while where is not None and where.tb_next is not None:
+                where = where.tb_next
+            code = where.tb_frame.f_code if where is not None else None
+            place = f"{code.co_filename}:{where.tb_lineno}" if code and where else "?"
+            self._say(ERR, f"internal error at {place}: {error!r}; still on guard")
+            # Not at once: what fails every time must not keep a processor busy.
+            return self._watch.wait(DEFECT_MS)
+
     def _turn(self) -> None:
-        self._poll_victims()
-        readable = self._guard.turn()
+        readable = self._guarded_turn()
         now_ms = monotonic_ms()
         for fd in readable:
             if fd == self._wake_fd:

@@ -66,10 +66,8 @@ class OomControl(NamedTuple):
     """Bitmask of the nodes that the allocation may use."""
     manual: bool = False
     """Asked for by hand, as by sysrq-f: ``force_kill`` on el7, ``is_sysrq_oom()`` later."""
-    gfp_fs: bool = True
-    """``gfp_mask & __GFP_FS``. Not observable; assumed set, as for any page fault."""
     gfp_mask: int = 0
-    """Not observable; 0 in the kernel's line says so."""
+    """Not observable; 0 in the kernel's line says so. A page fault's, with __GFP_FS, is assumed."""
     victims: frozenset[TaskId] = frozenset()
     """Chosen before and not gone yet (TIF_MEMDIE, ``tsk_is_oom_victim()``)."""
     passed_over: frozenset[TaskId] = frozenset()
@@ -142,6 +140,8 @@ class Panic(NamedTuple):
     constraint: Constraint
     totalpages: int
     trace: tuple[Step, ...]
+    warning: str = ""
+    """What the kernel says before it panics (mainline, step 6)."""
 
 
 class Kill(NamedTuple):

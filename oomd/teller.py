@@ -12,8 +12,6 @@ __all__ = ["Teller"]
 
 # What a long storm may pile up; the oldest go first.
 RECORDS_KEPT = 64
-# In a storm that does not end, this is how long a record waits.
-RECORD_AGE_MS = 10_000
 # A helper that could not be started, or failed, is tried again after this.
 RETRY_MS = 1000
 TRIES = 3
@@ -25,18 +23,18 @@ class Teller:
     def __init__(self, helpers: Helpers, log: Log) -> None:
         self._helpers = helpers
         self._log = log
-        self._ring: deque[tuple[int, Record]] = deque(maxlen=RECORDS_KEPT)
-        self._told: list[tuple[int, Record]] = []
+        self._ring: deque[Record] = deque(maxlen=RECORDS_KEPT)
+        self._told: list[Record] = []
         self._helper_pid = 0
         self._next_ms = 0
         self._tries = 0
         self.lost = 0
         """Records that fell out of the ring."""
 
-    def tell(self, record: Record, now_ms: int) -> None:
+    def tell(self, record: Record) -> None:
         """Keep a record. Never waits."""
         self.lost += len(self._ring) == RECORDS_KEPT
-        self._ring.append((now_ms, record))
+        self._ring.append(record)
 
     @property
     def pending(self) -> bool:
@@ -44,10 +42,8 @@ class Teller:
         return bool(self._ring or self._helper_pid)
 
     def flush(self, now_ms: int, *, calm: bool) -> None:
-        """Start the helper if it is time: after the storm, or when it does not end."""
-        if not self._ring or self._helper_pid or now_ms < self._next_ms:
-            return
-        if not calm and now_ms - self._ring[0][0] < RECORD_AGE_MS:
+        """Start the helper once the storm is over: it takes more memory than there may be."""
+        if not calm or not self._ring or self._helper_pid or now_ms < self._next_ms:
             return
         self._next_ms = now_ms + RETRY_MS
         try:
@@ -56,7 +52,7 @@ class Teller:
         except OSError:
             return
         try:
-            os.write(fd, json.dumps([record for _, record in self._ring]).encode())
+            os.write(fd, json.dumps(list(self._ring)).encode())
             os.lseek(fd, 0, os.SEEK_SET)
             self._helper_pid = self._helpers.start("oomd.tell.journal", stdin=fd)
             self._told = list(self._ring)
@@ -84,7 +80,7 @@ class Teller:
             return
         # No helper can be had: the bare lines, on the log that is left.
         self._tries = 0
-        for _, record in self._ring:
+        for record in self._ring:
             for line in record.get("lines") or [record.get("text", record["kind"])]:
                 self._log.say(WARNING, line)
         self._ring.clear()

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from oomd.effects.futile import FutileGuard, memory_holders
-from oomd.effects.kmsg import KmsgWriter
+from oomd.effects.kmsg import KERN_WARNING, KmsgWriter
 from oomd.effects.oom_kill_process import Missed, Victim, kill, kill_companions, open_victim
 from oomd.effects.oom_reaper import OomReaper
 from oomd.effects.panic import panic
@@ -17,11 +17,12 @@ from oomd.effects.syscalls import pidfd_open
 from oomd.effects.thaw import thaw
 from oomd.effects.victims import Settled, VictimsInFlight
 from oomd.event import Event, Look
-from oomd.mm.oom_badness import oom_score
-from oomd.mm.oom_kill_process import plan_kill, sharers_to_kill
+from oomd.mm.oom_badness import Case, oom_score
+from oomd.mm.oom_kill_process import oom_group_to_kill, plan_kill, sharers_to_kill
 from oomd.mm.select_bad_process import dying
 from oomd.mm_types import Task, TaskId
 from oomd.oom import (
+    Companion,
     Freed,
     Kill,
     KillPlan,
@@ -33,10 +34,12 @@ from oomd.oom import (
     Relatives,
     Wait,
 )
+from oomd.proc.memcg import read_oom_group
 from oomd.proc.relatives import find_mm_sharers, presumed_same_mm, read_children
 from oomd.proc.root import WritableRoot
+from oomd.proc.task import read_task
 from oomd.report.kernel_log import companion_lines, invoked_line, kill_lines, printable
-from oomd.report.record import Record, decision_record, said_record
+from oomd.report.record import Record, decision_record, settled_record
 from oomd.settings import Settings
 
 __all__ = ["Executor"]
@@ -61,16 +64,21 @@ class Executor:
         root: WritableRoot,
         settings: Settings,
         tell: Callable[[Record], None],
+        say: Callable[[str], None],
         *,
         reaper: OomReaper | None = None,
         chain: Callable[[str, Look], NotifierChain] = _no_notifiers,
         spared: frozenset[TaskId] = frozenset(),
         restrict_to: frozenset[int] | None = None,
     ) -> None:
-        """``restrict_to``: these pids and no others may be killed, as a test demands."""
+        """``say`` takes a line for the log at once, ``tell`` a record for when the storm is over.
+
+        ``restrict_to``: these pids and no others may be killed, as a test demands.
+        """
         self._root = root
         self._page_size_bytes = root.page_size_bytes()
         self._tell = tell
+        self._say_now = say
         self._reaper = reaper
         self._chain = chain
         self._spared = spared
@@ -177,8 +185,7 @@ class Executor:
 
     def _killed(self, event: Event, decision: Kill, plan: KillPlan, victim: Victim) -> None:
         """The first signal is sent: now whatever may take a moment."""
-        sharers = find_mm_sharers(self._root, plan.victim, self._page_size_bytes)
-        companions = sharers_to_kill(plan.victim, sharers, event.case)
+        companions = self._companions(plan.victim, event.case)
         if self._restrict_to is not None:
             companions = tuple(c for c in companions if c.task.pid in self._restrict_to)
         ends = kill_companions(self._root, companions)
@@ -200,6 +207,23 @@ class Executor:
         record["notes"] = [word for word in words if word]
         self._tell(record)
         self._last_said = ""
+
+    def _companions(self, victim: Task, case: Case) -> tuple[Companion, ...]:
+        """Who dies with the victim: its mm sharers, on mainline its ``memory.oom.group`` too."""
+        root, page_size_bytes = self._root, self._page_size_bytes
+        # The group first: once the victim is reaped, nothing says which cgroup it was in.
+        members = []
+        if case.policy.oom_group:
+            domain = case.memcg.path if case.memcg is not None else ""
+            for pid in read_oom_group(root, victim.pid, domain):
+                task = read_task(root, pid, page_size_bytes)
+                if task is not None:
+                    members.append(task)
+        sharers = find_mm_sharers(root, victim, page_size_bytes)
+        companions = sharers_to_kill(victim, sharers, case)
+        known = {one.task.ident for one in companions}
+        group = oom_group_to_kill(victim, members, case)
+        return companions + tuple(one for one in group if one.task.ident not in known)
 
     def _kernel_lines(self, event: Event, decision: Kill, plan: KillPlan) -> tuple[str, ...]:
         current = event.case.oc.current
@@ -234,26 +258,31 @@ class Executor:
         self._hold(event, NOTHING_TO_DO_MS)
         if action == "defer" and self._last_said == decision.message:
             return
+        if decision.warning:
+            self._kmsg.write((decision.warning,), KERN_WARNING)
         done = panic(self._root, decision.message, action)
         self._say(event, decision.message)
-        self._tell(said_record(f"{decision.message}: {done}"))
+        self._say_now(done)
 
     def _hold(self, event: Event, hold_ms: int) -> None:
         self._hold_until_ms = event.look.now_ms + hold_ms
 
     def _settled(self, settled: Settled, look: Look, now_ns: int) -> None:
-        name = _label(settled.task)
         self._tell(
-            said_record(
-                f"{name} {settled.end} after {settled.took_ms} ms, "
+            settled_record(
+                f"{_label(settled.task)} {settled.end} after {settled.took_ms} ms, "
                 f"{settled.freed_kib} KiB came back of {settled.held_kib} KiB",
-                end=settled.end,
-                victim_pid=settled.task.pid,
-                took_ms=settled.took_ms,
-                freed_kib=settled.freed_kib,
-                held_kib=settled.held_kib,
+                {
+                    "victim_pid": settled.task.pid,
+                    "end": settled.end,
+                    "took_ms": settled.took_ms,
+                    "freed_kib": settled.freed_kib,
+                    "held_kib": settled.held_kib,
+                },
             )
         )
+        if not settled.killed:
+            return
         futile = self._futile.kill_settled(
             freed_kib=settled.freed_kib,
             held_kib=settled.held_kib,
@@ -263,21 +292,18 @@ class Executor:
         if futile and self._futile.holding(now_ns):
             self._hold_until_ms = look.now_ms + self._futile.hold_off_ms
             holders = ", ".join(f"{one.what} {one.mib} MiB" for one in memory_holders(look.meminfo))
-            self._tell(
-                said_record(
-                    f"{self._futile.in_a_row} kills in a row gave nothing back: leaving it to the "
-                    f"kernel for {self._futile.hold_off_ms // 1000} s. What holds the memory: "
-                    f"{holders or 'nothing that meminfo names'}"
-                )
+            self._say_now(
+                f"{self._futile.in_a_row} kills in a row gave nothing back: leaving it to the "
+                f"kernel for {self._futile.hold_off_ms // 1000} s. What holds the memory: "
+                f"{holders or 'nothing that meminfo names'}"
             )
 
     def _say(self, event: Event, text: str, plan: KillPlan | None = None) -> None:
         # Every turn of a storm may come to the same end: it is told once.
         if text != self._last_said:
             self._last_said = text
-            record = decision_record(event, plan, (), ())
-            record["text"] = text
-            self._tell(record)
+            self._say_now(text)
+            self._tell(decision_record(event, plan, (), ()))
 
 
 def _label(task: Task) -> str:

@@ -57,7 +57,7 @@ def sharers_to_kill(victim: Task, sharers: Iterable[Task], case: Case) -> tuple[
     """Who shares the victim's mm and dies with it, lest the memory stays (same function).
 
     el7 spares oom_score_adj -1000 and a process whose leader has exited (its ``p->mm`` is
-    gone); mainline spares pid 1 alone.
+    gone); mainline spares pid 1 alone, and oomd -1000 in both profiles.
     """
     companions = []
     for task in sharers:
@@ -66,9 +66,11 @@ def sharers_to_kill(victim: Task, sharers: Iterable[Task], case: Case) -> tuple[
         # Unlike the kernel: the guard itself is never killed.
         if task.ident in case.oc.spared:
             continue
-        if case.policy.sharers_spare_adj_min:
-            if task.oom_score_adj == OOM_SCORE_ADJ_MIN or task.leader_exited:
-                continue
+        # Unlike the kernel: mainline kills a sharer at -1000 too; oomd kills none such, ever.
+        if task.oom_score_adj == OOM_SCORE_ADJ_MIN:
+            continue
+        if case.policy.sharers_spare_exited_leader and task.leader_exited:
+            continue
         companions.append(Companion(task, "sharing_mm"))
     return tuple(companions)
 

@@ -34,6 +34,7 @@ STEP_NAMES = (
     "oom_kill_process",
 )
 
+NO_KILLABLE = "Out of memory and no killable processes..."
 NO_CURRENT = "nobody was seen allocating: there is no current, does not apply"
 MANUAL_CURRENT = "a manual OOM: current is a kernel worker, does not apply"
 
@@ -180,6 +181,7 @@ def _select_bad_process(case: Case, snapshot: Snapshot, trace: _Trace) -> Select
         "totalpages": case.totalpages,
         "totalpages_are": constrained_alloc(case.oc, snapshot, case.policy).source,
         "tasks_seen": snapshot.tasks_seen or len(snapshot.tasks),
+        "not_observable": "gfp_mask, oom_flag_origin, MMF_OOM_SKIP of others' victims",
     }
     if found.abort is not None:
         detail["pid"] = found.abort.pid
@@ -212,13 +214,12 @@ def _select_bad_process(case: Case, snapshot: Snapshot, trace: _Trace) -> Select
 
 def _none_killable(case: Case, trace: _Trace) -> tuple[str, bool]:
     """Step 6: the kernel's words, and whether they are those of a panic."""
-    warning = "Out of memory and no killable processes..."
     if case.oc.constraint is Constraint.MEMCG:
         trace.add("nothing to kill in the memory cgroup: no panic, its tasks wait")
-        return warning, False
+        return NO_KILLABLE, False
     if case.oc.manual and not case.policy.manual_panics:
         trace.add("nothing to kill: a manual OOM does not panic")
-        return warning, False
+        return NO_KILLABLE, False
     trace.add("panic: nothing is killable")
     return case.policy.no_victim_panic, True
 
@@ -281,7 +282,9 @@ def out_of_memory(
     if found.chosen is None:
         message, panics = _none_killable(case, trace)
         if panics:
-            return Panic(6, message, constraint, totalpages, trace.steps())
+            # mainline warns first, in the words of el7's panic.
+            warning = "" if message == NO_KILLABLE else NO_KILLABLE
+            return Panic(6, message, constraint, totalpages, trace.steps(), warning)
         return NoneKillable(message, constraint, totalpages, trace.steps())
 
     trace.add(f"not reached: pid {found.chosen.pid} is killable")

@@ -36,8 +36,8 @@ class Policy(NamedTuple):
     """``oom_kill_process()``: a child dies in place of its parent (until 5.1)."""
     oom_group: bool
     """``oom_kill_process()``: ``memory.oom.group`` is honoured (4.19 on)."""
-    sharers_spare_adj_min: bool
-    """``__oom_kill_process()``: an mm sharer at -1000, or with an exited leader, is spared."""
+    sharers_spare_exited_leader: bool
+    """``oom_kill_process()``: an mm sharer whose leader has exited is spared."""
 
 
 EL7 = Policy(
@@ -54,7 +54,7 @@ EL7 = Policy(
     whole_process_dies=False,
     child_sacrifice=True,
     oom_group=False,
-    sharers_spare_adj_min=True,
+    sharers_spare_exited_leader=True,
 )
 
 MAINLINE = Policy(
@@ -71,7 +71,7 @@ MAINLINE = Policy(
     whole_process_dies=True,
     child_sacrifice=False,
     oom_group=True,
-    sharers_spare_adj_min=False,
+    sharers_spare_exited_leader=False,
 )
 
 POLICIES = {policy.name: policy for policy in (EL7, MAINLINE)}

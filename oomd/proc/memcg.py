@@ -164,6 +164,35 @@ def read_oom_groups(root: Root) -> _OomGroups:
     return _oom_groups(root, mount, _subtree(root, _Place(2, "", mount)))
 
 
+def read_oom_group(root: Root, pid: int, domain: str = "") -> frozenset[int]:
+    """v2: the processes that die with this one, by ``memory.oom.group``; empty for none.
+
+    ``mem_cgroup_get_oom_group()``: the highest such cgroup from ``domain`` (the machine, or the
+    memcg that is judged) down to the process's own. After the kill only: ``/proc/PID/cgroup``
+    takes a global lock before 6.8. Raises nothing: a victim that is gone has no group to tell.
+    """
+    mount = v2_mount(root)
+    if mount is None:
+        return frozenset()
+    try:
+        lines = root.read_record(f"proc/{pid}/cgroup").splitlines()
+        own = next((line[3:] for line in lines if line.startswith(b"0::/")), b"")
+        names = own.decode("utf-8", "surrogateescape").strip("/").split("/")
+        for depth in range(1, len(names) + 1):
+            path = "/" + "/".join(names[:depth])
+            if len(path) < len(domain.rstrip("/")):
+                continue
+            try:
+                if read_int(root, f"{mount}{cgroup_path(path)}/memory.oom.group") != 1:
+                    continue
+            except Gone:
+                continue
+            return _subtree(root, _Place(2, path, f"{mount}{cgroup_path(path)}"))[0].pids
+    except ReadError:
+        pass
+    return frozenset()
+
+
 # --- the whole
 
 

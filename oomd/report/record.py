@@ -10,15 +10,15 @@ from oomd.oom import Companion, Kill, KillPlan
 from oomd.report.kernel_log import dump_tasks, printable
 from oomd.report.trace import full_trace, trace_as_json, verdict_of, victims_of
 
-__all__ = ["Record", "decision_record", "said_record"]
+__all__ = ["Record", "decision_record", "settled_record"]
 
 Record = dict[str, Any]
 """Only what JSON has a word for."""
 
 
-def said_record(text: str, **fields: str | int) -> Record:
-    """A sentence for the log, with what a machine may want of it."""
-    return {"kind": "said", "time": time.time(), "text": text, "fields": fields}
+def settled_record(text: str, fields: dict[str, int | str]) -> Record:
+    """How a kill ended: a sentence, and the figures that a machine may want of it."""
+    return {"kind": "settled", "time": time.time(), "text": text, "fields": fields}
 
 
 def _candidates(event: Event) -> list[Record]:

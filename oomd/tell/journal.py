@@ -21,7 +21,7 @@ ERR, WARNING, NOTICE, INFO = 3, 4, 5, 6
 MESSAGE_IDS = {
     "kill": "88a0095d517543bab00a05d2c82fd0f4",
     "other": "73b0ee3aed3b4b3ba68859be24a8ef6e",
-    "said": "4e4713a672214836bc0fc55048f2570a",
+    "settled": "4e4713a672214836bc0fc55048f2570a",
 }
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
@@ -61,9 +61,9 @@ def _step(step: Record) -> str:
 
 def entries(record: Record) -> Iterator[tuple[int, str, Record]]:
     """The journal entries of a record: priority, message, fields."""
-    if record["kind"] == "said":
+    if record["kind"] == "settled":
         fields = {f"OOMD_{name.upper()}": str(value) for name, value in record["fields"].items()}
-        yield NOTICE, record["text"], {"MESSAGE_ID": MESSAGE_IDS["said"], **fields}
+        yield NOTICE, record["text"], {"MESSAGE_ID": MESSAGE_IDS["settled"], **fields}
         return
     fields = _fields(record)
     killed = record["verdict"] == "kill" and bool(record["lines"])
@@ -75,7 +75,8 @@ def entries(record: Record) -> Iterator[tuple[int, str, Record]]:
         for line in record.get("table", ()):
             yield INFO, line, fields
     else:
-        yield WARNING, record["text"], named
+        # The daemon has said in its own words, at once, what it came to.
+        yield WARNING, f"decided at {record['trigger']}: {record['verdict']}", named
     for step in record["trace"]:
         yield INFO, _step(step), fields
     for note in record.get("notes", ()):

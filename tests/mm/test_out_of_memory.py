@@ -144,6 +144,7 @@ def test_step_5_gives_the_numbers() -> None:
     assert judge(EL7, root, MOUSE).trace[4].detail == {
         "policy": "el7",
         "totalpages": 1_000_000,
+        "not_observable": "gfp_mask, oom_flag_origin, MMF_OOM_SKIP of others' victims",
         "totalpages_are": "RAM + swap",
         "tasks_seen": 2,
         "pid": 7,

@@ -170,7 +170,7 @@ def test_the_root_discount_decides(guard: Guarded, policy: str, root_dies: bool)
 def test_the_allocating_task_dies_for_its_own_request(guard: Guarded) -> None:
     # Near the very end, so that whoever allocates has to reclaim by itself and can be seen at it.
     guard.configure(
-        "[exhaustion]\navailable_percent = 8.0\nswap_free_percent = 30.0\n"
+        "[exhaustion]\navailable_percent = 2.0\nswap_free_percent = 5.0\n"
         "[watch]\ncurrent_max_age_ms = 5000\n"
     )
     guard.sysctl("vm.oom_kill_allocating_task", 1)
