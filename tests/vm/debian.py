@@ -150,7 +150,11 @@ def make_base(directory: Path, kernel: AptKernel) -> None:
 def _fetch_kernel(directory: Path, kernel: AptKernel, log: Path) -> None:
     unpacked = directory / "kernel"
     unpacked.mkdir()
-    run_step(["apt-get", "download", f"{kernel.package}={kernel.version}"], log=log, cwd=unpacked)
+    download = ["apt-get", "download", f"{kernel.package}={kernel.version}"]
+    try:
+        run_step(download, log=log, cwd=unpacked)
+    except ImageError as error:
+        raise ImageError(f"{error} (if apt's lists are old: apt-get update)") from None
     (deb,) = unpacked.glob("*.deb")
     run_step(["dpkg", "-x", str(deb), str(unpacked)], log=log)
 
