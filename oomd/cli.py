@@ -180,6 +180,18 @@ def _print(findings: Findings, settings: Settings, options: argparse.Namespace) 
         print(line.rstrip())
 
 
+def _output(findings: Findings, settings: Settings, options: argparse.Namespace) -> None:
+    """Print the audit, all of it. A reader that has seen enough is no error."""
+    try:
+        _print(findings, settings, options)
+        sys.stdout.flush()
+    except OSError as error:
+        # What is left in the buffer would fail again at exit, where nobody answers for it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if not isinstance(error, BrokenPipeError):
+            raise UsageError(f"cannot write the output: {error.strerror}") from None
+
+
 def _dry_run(options: argparse.Namespace) -> ExitCode:
     settings = load(options.config).settings
     root: Root = open_root(options.root or "/")
@@ -197,7 +209,7 @@ def _dry_run(options: argparse.Namespace) -> ExitCode:
     if recording is not None:
         thresholds = as_json(findings)["thresholds"]
         recording.finish({"own_pid": own_pid, "oomd": __version__, "thresholds": thresholds})
-    _print(findings, settings, options)
+    _output(findings, settings, options)
     return ExitCode.NOTHING_TO_DO if findings.would_act is None else ExitCode.WOULD_ACT
 
 
