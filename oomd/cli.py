@@ -40,6 +40,9 @@ class ExitCode(IntEnum):
 
 PIPE_COLUMNS = 120
 
+# MAX_NUMNODES, include/linux/numa.h.
+MAX_NODES = 1024
+
 ASSUMABLE = ("panic_on_oom", "oom_kill_allocating_task", "oom_dump_tasks")
 
 
@@ -71,6 +74,8 @@ def _nodes(text: str) -> tuple[Constraint, int]:
         for part in (rest if colon else text).split(","):
             first, dash, last = part.partition("-")
             for nid in range(int(first), int(last if dash else first) + 1):
+                if nid >= MAX_NODES:
+                    raise ValueError
                 mask |= 1 << nid
     except ValueError:
         mask = 0
