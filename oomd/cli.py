@@ -208,7 +208,9 @@ def _dry_run(options: argparse.Namespace) -> ExitCode:
         return ExitCode(watch(root, settings, policy=options.policy or "", as_json=options.json))
     own_pid = os.getpid() if root.live else 0
     if isinstance(root, RecordedRoot):
-        own_pid = int(root.extra.get("own_pid", 0))
+        own_pid = root.extra.get("own_pid", 0)
+        if type(own_pid) is not int:
+            raise BadRecording(root.path, '"own_pid" has an impossible value')
     recording = RecordingRoot(root, options.record) if options.record else None
     findings = audit(recording or root, settings, _question(options), own_pid)
     if recording is not None:
