@@ -203,6 +203,9 @@ def _dry_run(options: argparse.Namespace) -> ExitCode:
     if options.watch:
         if options.root or options.record:
             raise UsageError("--watch needs the live machine: not with --root or --record")
+        for name in ("memcg", "nodes", "current", "assume", "top"):
+            if getattr(options, name):
+                raise UsageError(f"--watch does not go with --{name}")
         from oomd.watch_only import watch  # noqa: PLC0415
 
         return ExitCode(watch(root, settings, policy=options.policy or "", as_json=options.json))
@@ -247,6 +250,8 @@ def _run(argv: Sequence[str] | None) -> ExitCode:
         status, text = check_config(options.check_config or options.config, options.show)
         print(text, file=sys.stderr if status else sys.stdout)
         return ExitCode(status)
+    if options.show:
+        raise UsageError("--show goes with --check-config")
     if options.dry_run:
         return _dry_run(options)
     given = [
