@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from oomd import __version__
 from oomd.audit import Question, audit
-from oomd.config import ConfigError
+from oomd.config import ConfigError, one_line
 from oomd.config_load import check_config, load
 from oomd.oom import Constraint
 from oomd.proc.record import BadRecording, CannotRecord, RecordedRoot, RecordingRoot, open_root
@@ -269,10 +269,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(argv)
     except (UsageError, ConfigError, BadRecording, CannotRecord) as error:
-        print(f"oomd: {error}", file=sys.stderr)
+        print(f"oomd: {one_line(str(error))}", file=sys.stderr)
         return ExitCode.USAGE
     except (CannotDecide, ReadError) as error:
-        print(f"oomd: cannot decide: {error}", file=sys.stderr)
+        print(f"oomd: cannot decide: {one_line(str(error))}", file=sys.stderr)
         return ExitCode.CANNOT_DECIDE
     except BrokenPipeError:
         # The reader has seen enough; nobody is left to tell.

@@ -5,6 +5,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from oomd.config import one_line
 from oomd.mm.oom_badness import oom_score
 from oomd.oom import Freed, Kill, LetItExit, NoneKillable, Panic, Value, Wait
 from oomd.report.findings import Findings, Ranked
@@ -38,7 +39,8 @@ def _machine(findings: Findings) -> Table:
         some, full = findings.pressure.some, findings.pressure.full
         pressure = f"some {some.avg10_percent:.2f} %, full {full.avg10_percent:.2f} % over 10 s"
     rows = (
-        ("kernel", findings.kernel or "not observable"),
+        # A recording may come from anywhere, and says what it likes.
+        ("kernel", one_line(findings.kernel) or "not observable"),
         ("policy", findings.policy),
         ("memory", f"{mib(info.mem_total_kib)}, {mib(info.mem_available_kib)} available"),
         ("swap", swap),
@@ -192,9 +194,9 @@ def print_findings(findings: Findings, top: int, console: Console) -> None:
         console.print(Text(title, style="bold"))
         console.print(table)
         console.print()
-    console.print(Text(_excluded(findings)))
+    console.print(Text(one_line(_excluded(findings))))
     for note in findings.notes:
-        console.print(Text(f"note: {note}"))
+        console.print(Text(f"note: {one_line(note)}"))
     if findings.would_act is None:
         console.print(Text("Nothing to do now. If memory ran out, oomd ", style="bold"), end="")
     else:
