@@ -8,8 +8,12 @@ from tests.audit.commands import Oomd
 
 
 @pytest.fixture
-def oomd(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Oomd:
+def oomd(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Oomd:
     """``oomd`` with an empty configuration, whatever this machine has in /etc."""
+    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
     config = tmp_path / "empty.toml"
     config.write_text("")
     return Oomd(capsys, config)

@@ -165,17 +165,17 @@ def test_a_child_dies_for_its_parent_on_el7_alone(
     assert last["detail"]["victim_pid"] == expected[0]
 
 
-def sharing(pid: int, **fields: int) -> Row:
+def sharing(pid: int, oom_score_adj: int) -> Row:
     """As large as HOG is, as whatever shares its mm must be."""
-    row: Row = {"pid": pid, "comm": "sharer", "ppid": 10, "rss_pages": 499_000}
-    return row | {"pgtables_pages": 1000, **fields}
+    row: Row = {"pid": pid, "comm": "sharer", "ppid": 10, "oom_score_adj": oom_score_adj}
+    return row | {"rss_pages": 499_000, "pgtables_pages": 1000}
 
 
 @BOTH
 def test_who_shares_the_victims_mm_dies_with_it_but_for_the_exempt(
     oomd: Oomd, tree: Path, policy: str
 ) -> None:
-    tasks = [*TASKS, sharing(20, oom_score_adj=-1), sharing(21, oom_score_adj=-1000)]
+    tasks = [*TASKS, sharing(20, -1), sharing(21, -1000)]
     same_mm = [(10, 20, True), (10, 21, True)]
     make_root(tree, tasks, meminfo=AMPLE, same_mm=same_mm)
     found = oomd.json(tree, "--policy", policy)
@@ -184,7 +184,7 @@ def test_who_shares_the_victims_mm_dies_with_it_but_for_the_exempt(
 
 
 def test_of_equal_size_is_not_of_one_mm(oomd: Oomd, tree: Path) -> None:
-    tasks = [*TASKS, sharing(20, oom_score_adj=-1)]
+    tasks = [*TASKS, sharing(20, -1)]
     make_root(tree, tasks, meminfo=AMPLE, same_mm=[(10, 20, False)])
     # With an mm of its own it is a child like any other.
     assert victims(oomd.json(tree, "--policy", "el7")) == [(20, "child")]
@@ -194,7 +194,7 @@ def test_of_equal_size_is_not_of_one_mm(oomd: Oomd, tree: Path) -> None:
 def test_a_leader_that_has_exited_is_asked_about_by_its_living_thread(
     oomd: Oomd, tree: Path
 ) -> None:
-    tasks: list[Row] = [INIT, HOG | {"mm_tid": 15}, sharing(20, oom_score_adj=-1)]
+    tasks: list[Row] = [INIT, HOG | {"mm_tid": 15}, sharing(20, -1)]
     make_root(tree, tasks, meminfo=AMPLE, same_mm=[(15, 20, True)])
     found = oomd.json(tree, "--policy", "mainline")
     assert victims(found) == [(10, "chosen"), (20, "sharing_mm")]
@@ -203,7 +203,7 @@ def test_a_leader_that_has_exited_is_asked_about_by_its_living_thread(
 def test_in_a_plain_tree_nobody_is_taken_for_a_sharer_and_that_is_said(
     oomd: Oomd, tree: Path
 ) -> None:
-    make_root(tree, [*TASKS, sharing(20, oom_score_adj=-1)], meminfo=AMPLE)
+    make_root(tree, [*TASKS, sharing(20, -1)], meminfo=AMPLE)
     found = oomd.json(tree, "--policy", "mainline")
     assert victims(found) == [(10, "chosen")]
     said = "who shares the victim's memory is not observable: nobody is assumed"
