@@ -197,8 +197,10 @@ class Executor:
         self.in_flight.add(dead, victim.killed_at_ns, free_kib)
         lines = self._kernel_lines(event, decision, plan)
         gone = {one.task.ident for one in dead}
+        companions_gone = (one for one in companions if one.task.ident in gone)
+        profile = event.case.policy.name
         lines += tuple(
-            companion_lines(event.case.policy.name, (c for c in companions if c.task.ident in gone))
+            companion_lines(profile, decision.message, companions_gone, self._page_size_bytes)
         )
         if self._settings.log.kmsg:
             self._kmsg.write(lines)

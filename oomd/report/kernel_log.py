@@ -53,30 +53,35 @@ def _name(task: Task) -> str:
     return f"{task.mm_tid or task.pid} ({printable(task.comm)})"
 
 
+def _killed_line(message: str, task: Task, page_size_bytes: int) -> str:
+    # mainline's __oom_kill_process().
+    uid = task.uid if task.uid is not None else -1
+    pgtables = _kib(task.pgtables_pages, page_size_bytes)
+    return (
+        f"{message}: Killed process {_name(task)} {_sizes(task, page_size_bytes)}, UID:{uid} "
+        f"pgtables:{pgtables}kB oom_score_adj:{task.oom_score_adj}"
+    )
+
+
 def kill_lines(
     profile: str, kill: Kill, plan: KillPlan, score: int, page_size_bytes: int
 ) -> tuple[str, ...]:
     """What ``oom_kill_process()`` prints of the chosen one and of the victim."""
-    sizes = _sizes(plan.victim, page_size_bytes)
     if profile == "el7":
         return (
             f"{kill.message}: Kill process {_name(kill.chosen)} score {score} or sacrifice child",
-            f"Killed process {_name(plan.victim)} {sizes}",
+            f"Killed process {_name(plan.victim)} {_sizes(plan.victim, page_size_bytes)}",
         )
-    victim = plan.victim
-    uid = victim.uid if victim.uid is not None else -1
-    pgtables = _kib(victim.pgtables_pages, page_size_bytes)
-    return (
-        f"{kill.message}: Killed process {_name(victim)} {sizes}, UID:{uid} "
-        f"pgtables:{pgtables}kB oom_score_adj:{victim.oom_score_adj}",
-    )
+    return (_killed_line(kill.message, plan.victim, page_size_bytes),)
 
 
-def companion_lines(profile: str, companions: Iterable[Companion]) -> Iterator[str]:
+def companion_lines(
+    profile: str, message: str, companions: Iterable[Companion], page_size_bytes: int
+) -> Iterator[str]:
     """el7 names each mm sharer that it kills; mainline names the members of an oom.group."""
     for companion in companions:
         if companion.why == "oom_group":
-            yield f"Memory cgroup out of memory: Killed process {_name(companion.task)}"
+            yield _killed_line(message, companion.task, page_size_bytes)
         elif profile == "el7":
             yield f"Kill process {_name(companion.task)} sharing same memory"
 
