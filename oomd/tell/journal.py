@@ -70,8 +70,10 @@ def entries(record: Record) -> Iterator[tuple[int, str, Record]]:
     # One entry carries the identity of the event; the others belong to it.
     named = {**fields, "MESSAGE_ID": MESSAGE_IDS["kill" if killed else "other"]}
     if killed:
-        for line in record["lines"]:
-            yield ERR, line, (named if "Killed process" in line else fields)
+        # By its place, since a program may call itself "Killed process".
+        killed_line = 2 if record["policy"] == "el7" else 1
+        for number, line in enumerate(record["lines"]):
+            yield ERR, line, (named if number == killed_line else fields)
         for line in record.get("table", ()):
             yield INFO, line, fields
     else:
