@@ -81,6 +81,7 @@ class Teller:
         # No helper can be had: the bare lines, on the log that is left.
         self._tries = 0
         for record in self._ring:
-            for line in record.get("lines") or [record.get("text", record["kind"])]:
+            # What came of a decision without a kill was said when it was made.
+            for line in record.get("lines") or filter(None, [record.get("text")]):
                 self._log.say(WARNING, line)
         self._ring.clear()
