@@ -93,7 +93,8 @@ def _steps(findings: Findings) -> Table:
     table = Table.grid(padding=(0, 2))
     for step in full_trace(findings.decision, findings.plan):
         reached = step.verdict != "not reached"
-        numbers = ", ".join(_named(name, value) for name, value in step.detail.items())
+        # A notifier gives itself its name.
+        numbers = ", ".join(_named(one_line(name), value) for name, value in step.detail.items())
         style = "" if reached else "dim"
         table.add_row(
             Text(str(step.step), style="bold" if reached else "dim"),

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from oomd.config import one_line
+
 __all__ = ["entries", "main"]
 
 Record = dict[str, Any]
@@ -54,7 +56,8 @@ def _fields(record: Record) -> Record:
 
 
 def _step(step: Record) -> str:
-    detail = ", ".join(f"{name} {value}" for name, value in step["detail"].items())
+    # A notifier gives itself its name.
+    detail = ", ".join(f"{one_line(name)} {value}" for name, value in step["detail"].items())
     line = f"step {step['step']} {step['name']}: {step['verdict']}"
     return f"{line} ({detail})" if detail else line
 
