@@ -94,7 +94,7 @@ def _steps(findings: Findings) -> Table:
     for step in full_trace(findings.decision, findings.plan):
         reached = step.verdict != "not reached"
         # A notifier gives itself its name.
-        numbers = ", ".join(_named(one_line(name), value) for name, value in step.detail.items())
+        numbers = one_line(", ".join(_named(name, value) for name, value in step.detail.items()))
         style = "" if reached else "dim"
         table.add_row(
             Text(str(step.step), style="bold" if reached else "dim"),

@@ -56,10 +56,10 @@ def _fields(record: Record) -> Record:
 
 
 def _step(step: Record) -> str:
-    # A notifier gives itself its name.
-    detail = ", ".join(f"{one_line(name)} {value}" for name, value in step["detail"].items())
+    detail = ", ".join(f"{name} {value}" for name, value in step["detail"].items())
     line = f"step {step['step']} {step['name']}: {step['verdict']}"
-    return f"{line} ({detail})" if detail else line
+    # A notifier gives itself its name, and answers what it likes.
+    return one_line(f"{line} ({detail})" if detail else line)
 
 
 def entries(record: Record) -> Iterator[tuple[int, str, Record]]:
