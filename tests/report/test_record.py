@@ -1,0 +1,198 @@
+"""What is kept of a decision, and what the journal is told of it."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from oomd.event import Event
+from oomd.mm.policy import EL7, MAINLINE
+from oomd.mm_types import Sysctls, Task
+from oomd.oom import Companion, Kill, NotifierChain, OomControl
+from oomd.report.kernel_log import companion_lines, invoked_line, kill_lines
+from oomd.report.record import Record, decision_record, settled_record
+from oomd.report.trace import verdict_of
+from oomd.tell import journal
+from tests.mm.machine import MEMINFO, machine, task
+from tests.mm.strategies import Question
+from tests.report.events import event_of, events, plan_of
+
+TREE = Path(__file__).resolve().parents[2]
+FIELD = re.compile(r"[A-Z][A-Z0-9_]*")
+EVIL = "\x1b[31m\n\udcff"
+
+
+def killed(policy: Any, *companions: Companion, comm: str = "hog") -> tuple[Event, Record]:
+    """A kill, told as the daemon tells it."""
+    hog: Task = task(10, 500_000, comm=comm, uid=26)
+    question = Question(OomControl(), machine([task(1), hog, task(11, 5)]))
+    event = event_of(question, policy, Sysctls(), NotifierChain(), None)
+    plan = plan_of(event)
+    assert isinstance(event.decision, Kill) and plan is not None
+    lines = (
+        invoked_line(None, "", -1000),
+        *kill_lines(policy.name, event.decision, plan, 500, 4096),
+        *companion_lines(policy.name, "Out of memory", companions, 4096),
+    )
+    return event, decision_record(event, plan, companions, lines)
+
+
+def entries(record: Record) -> list[tuple[int, str, Record]]:
+    """By way of JSON, as the helper gets it."""
+    return list(journal.entries(json.loads(json.dumps(record))))
+
+
+@given(events)
+def test_any_event_can_be_kept_and_told(event: Event) -> None:
+    record = decision_record(event, plan_of(event), (), ())
+    again = json.loads(json.dumps(record))
+    assert again["verdict"] == verdict_of(event.decision)
+    assert [step["step"] for step in again["trace"]] == [1, 2, 3, 4, 5, 6, 7]
+    assert len(again["candidates"]) == len(event.snapshot.tasks)
+    told = entries(record)
+    assert told
+    for priority, message, fields in told:
+        assert 0 <= priority <= 7
+        assert message.isprintable()
+        for name, value in fields.items():
+            assert FIELD.fullmatch(name)
+            assert isinstance(value, str) and value.isprintable()
+    ids = [fields["MESSAGE_ID"] for _, _, fields in told if "MESSAGE_ID" in fields]
+    assert ids == [journal.MESSAGE_IDS["other"]]
+
+
+def test_what_a_record_of_a_kill_holds() -> None:
+    _, record = killed(EL7)
+    assert record["kind"] == "decision"
+    assert record["trigger"] == "exhaustion"
+    assert record["verdict"] == "kill"
+    assert record["policy"] == "el7"
+    assert (record["points"], record["score"], record["totalpages"]) == (500_000, 500, 1_000_000)
+    assert record["victims"] == [{"pid": 10, "comm": "hog", "uid": 26, "why": "chosen"}]
+    assert record["meminfo"] == MEMINFO._asdict()
+    assert [row["points"] for row in record["candidates"]] == [None, 500_000, 5]
+    assert [row["reason"] for row in record["candidates"]] == ["global init", "", ""]
+    assert len(record["table"]) == 4
+
+
+def test_no_table_if_oom_dump_tasks_is_off() -> None:
+    event, _ = killed(EL7)
+    event = event._replace(sysctls=Sysctls(oom_dump_tasks=0))
+    assert "table" not in decision_record(event, plan_of(event), (), ())
+
+
+SHARER = Companion(task(11, 500_000, comm="Killed process"), "sharing_mm")
+MEMBER = Companion(task(11, 500_000), "oom_group")
+
+
+@pytest.mark.parametrize(
+    ("policy", "companion", "comm", "number"),
+    [
+        (EL7, SHARER, "hog", 2),
+        (EL7, SHARER, "Killed process", 2),
+        (MAINLINE, MEMBER, "hog", 1),
+        (MAINLINE, MEMBER, "Killed process", 1),
+    ],
+)
+def test_one_entry_of_a_kill_carries_its_identity(
+    policy: Any, companion: Companion, comm: str, number: int
+) -> None:
+    _, record = killed(policy, companion, comm=comm)
+    told = entries(record)
+    named = [n for n, (_, _, fields) in enumerate(told) if "MESSAGE_ID" in fields]
+    assert named == [number]
+    priority, message, fields = told[number]
+    assert priority == 3
+    assert "Killed process 10 (" in message
+    assert fields == {
+        "MESSAGE_ID": journal.MESSAGE_IDS["kill"],
+        "OOMD_VERDICT": "kill",
+        "OOMD_TRIGGER": "exhaustion",
+        "OOMD_POLICY": policy.name,
+        "OOMD_CONSTRAINT": "CONSTRAINT_NONE",
+        "OOMD_TOTALPAGES": "1000000",
+        "OOMD_SCAN_USEC": "0",
+        "OOMD_TASKS_SEEN": "0",
+        "OOMD_MEM_AVAILABLE_KIB": "20000",
+        "OOMD_SWAP_FREE_KIB": "0",
+        "OOMD_POINTS": "500000",
+        "OOMD_SCORE": "500",
+        "OOMD_VICTIM_PID": "10",
+        "OOMD_VICTIM_COMM": comm,
+        "OOMD_VICTIM_UID": "26",
+        "OOMD_VICTIMS": "10 11",
+    }
+
+
+def test_the_lines_of_a_kill_come_first_then_the_table_then_the_steps() -> None:
+    _, record = killed(EL7)
+    record["notes"] = ["thawed"]
+    messages = [message for _, message, _ in entries(record)]
+    assert messages[:3] == record["lines"]
+    assert messages[3:7] == record["table"]
+    assert [message.split(":")[0] for message in messages[7:14]] == [
+        "step 1 oom_notify_list",
+        "step 2 task_will_free_mem",
+        "step 3 check_panic_on_oom",
+        "step 4 oom_kill_allocating_task",
+        "step 5 select_bad_process",
+        "step 6 no_killable_process",
+        "step 7 oom_kill_process",
+    ]
+    assert messages[14:] == ["thawed"]
+
+
+def test_a_hostile_name_reaches_nothing_that_is_told() -> None:
+    _, record = killed(EL7, comm=EVIL)
+    shown = "\\x1b[31m\\x0a\\xff"
+    assert record["victims"][0]["comm"] == shown
+    for _, message, fields in entries(record):
+        assert message.isprintable()
+        assert all(value.isprintable() for value in fields.values())
+
+
+def test_how_a_kill_ended() -> None:
+    record = settled_record("10 (hog) gone after 5 ms", {"victim_pid": 10, "end": "gone"})
+    assert entries(record) == [
+        (
+            5,
+            "10 (hog) gone after 5 ms",
+            {
+                "MESSAGE_ID": journal.MESSAGE_IDS["settled"],
+                "OOMD_VICTIM_PID": "10",
+                "OOMD_END": "gone",
+            },
+        )
+    ]
+
+
+def test_without_a_journal_the_helper_says_it_on_stderr(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = [killed(EL7)[1], settled_record("10 (hog) gone", {})]
+    monkeypatch.setattr(journal, "JOURNAL_SOCKET", "/nowhere/socket")
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(records)))
+    assert journal.main() == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[2].startswith("oomd: Killed process 10 (hog) total-vm:")
+    assert lines[-1] == "oomd: 10 (hog) gone"
+
+
+def test_the_helper_fails_on_what_is_no_record() -> None:
+    # So that the daemon, which still has the records, says their bare lines itself.
+    for nonsense in ("", "{}]", '[{"kind": "decision"}]'):
+        ran = subprocess.run(
+            [sys.executable, "-m", "oomd.tell.journal"],
+            cwd=TREE,
+            input=nonsense,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode != 0
