@@ -17,10 +17,13 @@ class Log:
         self._fd = fd
         self.dropped = 0
         """Lines that nobody would take."""
-        self._prefix = bool(os.environ.get("JOURNAL_STREAM"))
+        self._prefix = False
         try:
-            mode = os.fstat(fd).st_mode
-            if stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode):
+            stream = os.fstat(fd)
+            # systemd.exec(5): the journal reads this stream, not one that was turned elsewhere.
+            journal = os.environ.get("JOURNAL_STREAM", "")
+            self._prefix = journal == f"{stream.st_dev}:{stream.st_ino}"
+            if stat.S_ISSOCK(stream.st_mode) or stat.S_ISFIFO(stream.st_mode):
                 # A journal that is full or stopped must not stop us with it.
                 os.set_blocking(fd, False)
         except OSError:
