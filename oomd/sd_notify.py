@@ -25,7 +25,7 @@ class SdNotify:
                 sock.close()
         own = os.environ.get("WATCHDOG_PID", "") in ("", str(os.getpid()))
         usec = os.environ.get("WATCHDOG_USEC", "")
-        self.watchdog_ms = int(usec) // 1000 if own and usec.isdigit() else 0
+        self.watchdog_ms = int(usec) // 1000 if own and usec.isdecimal() else 0
         """systemd kills us when it hears nothing for this long. 0: no watchdog."""
 
     def send(self, *lines: str) -> None:
