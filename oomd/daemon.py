@@ -240,14 +240,15 @@ class Daemon:
         for error in self._guard.errors:
             self._say(ERR, error)
         self._guard.errors.clear()
-        if self._hung_up and not self._loader.loading:
-            self._hung_up = False
-            self._begin_reload()
         for pid, exit_code in self._helpers.collect():
             self._teller.ended(pid, exit_code)
             loaded = self._loader.ended(pid, exit_code)
             if loaded is not None:
                 self._end_reload(loaded)
+        # After that: a second SIGHUP has waited for the first, and should not wait for a turn.
+        if self._hung_up and not self._loader.loading:
+            self._hung_up = False
+            self._begin_reload()
         if not self._act.in_flight.victims:
             self._teller.flush(now_ms, calm=self._guard.calm)
         self._ping(now_ms)
