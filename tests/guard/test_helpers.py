@@ -1,0 +1,103 @@
+"""Helpers: ordinary processes, bounded, collected without a wait."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from oomd.helpers import Helpers
+from tests.effects.children import open_fds
+from tests.guard.helping import collect_one
+
+TREE = Path(__file__).resolve().parents[2]
+
+
+def test_it_runs_a_module_of_ours_and_its_exit_code_is_collected_once(tmp_path: Path) -> None:
+    config = tmp_path / "oomd.toml"
+    config.write_text("log.top = 3\n")
+    before = open_fds()
+    helpers = Helpers()
+    read_fd, write_fd = os.pipe()
+    pid = helpers.start("oomd.config_load", "--emit", "--config", str(config), stdout=write_fd)
+    os.close(write_fd)
+    assert helpers.running
+    with os.fdopen(read_fd) as out:
+        assert "3" in out.read()
+    assert collect_one(helpers, pid) == 0
+    assert not helpers.running
+    assert helpers.collect() == ()
+    assert open_fds() == before
+
+
+def test_a_failure_and_a_signal_are_exit_codes_too(capfd: pytest.CaptureFixture[str]) -> None:
+    helpers = Helpers()
+    pid = helpers.start("oomd.config_load", "--emit", "--config", "/nowhere/oomd.toml")
+    assert collect_one(helpers, pid) == 2
+    # Its stderr is ours.
+    assert capfd.readouterr().err.startswith("/nowhere/oomd.toml: cannot be read")
+    read_fd, write_fd = os.pipe()
+    pid = helpers.start("json.tool", stdin=read_fd)
+    os.close(read_fd)
+    os.kill(pid, signal.SIGKILL)
+    assert collect_one(helpers, pid) == -signal.SIGKILL
+    os.close(write_fd)
+
+
+def test_one_that_somebody_else_has_collected_is_forgotten() -> None:
+    helpers = Helpers()
+    pid = helpers.start("json.tool")
+    os.waitpid(pid, 0)
+    assert helpers.collect() == ()
+    assert not helpers.running
+
+
+def test_stdin_is_empty_and_stdout_is_our_stderr_if_nothing_else_is_given(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    helpers = Helpers()
+    pid = helpers.start("json.tool", "--json-lines")
+    assert collect_one(helpers, pid) == 0
+    pid = helpers.start("oomd.config_load", "--sample")
+    assert collect_one(helpers, pid) == 0
+    assert capfd.readouterr().err.startswith("# oomd's settings.")
+
+
+# What a helper finds itself to be, started by somebody who is exempt and ahead of others.
+SHOW = """
+import os, resource, sys
+with open("/proc/self/oom_score_adj") as adj: print(adj.read().strip())
+print(os.getpriority(os.PRIO_PROCESS, 0), *resource.getrlimit(resource.RLIMIT_DATA))
+print(os.getpgrp() == os.getpid(), sys.flags.isolated, os.getcwd() in sys.path)
+print(sorted(os.listdir("/proc/self/fd"), key=int)[:3])
+"""
+START = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+import oomd.helpers
+with open("/proc/self/oom_score_adj", "w") as adj: adj.write("600")
+# As the installed package would be found: from its own folder.
+oomd.helpers._PACKAGE_ROOT = sys.argv[2]
+helpers = oomd.helpers.Helpers()
+pid = helpers.start("shows_itself", stdout=1)
+os.waitpid(pid, 0)
+"""
+
+
+def test_a_helper_is_an_ordinary_process_with_a_bound(tmp_path: Path) -> None:
+    (tmp_path / "shows_itself.py").write_text(SHOW)
+    ran = subprocess.run(
+        [sys.executable, "-c", START, str(TREE), str(tmp_path)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.splitlines() == [
+        "0",
+        "19 268435456 268435456",
+        "True 1 False",
+        "['0', '1', '2']",
+    ]

@@ -1,0 +1,154 @@
+"""The ring of records: when a helper takes them, and what becomes of them when none can."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from oomd.helpers import Helpers
+from oomd.log import Log
+from oomd.report.record import Record, settled_record
+from oomd.teller import RECORDS_KEPT, RETRY_MS, TRIES, Teller
+from tests.guard.helping import collect_one
+
+
+class FileHelpers(Helpers):
+    """Real helpers that write what they were given into a file, where no journal sees it."""
+
+    def __init__(self, out: Path) -> None:
+        super().__init__()
+        self._out = out
+        self.fail = False
+        self.refuse = False
+        self.started: list[int] = []
+
+    def start(self, module: str, *args: str, stdin: int = -1, stdout: int = -1) -> int:
+        assert (module, args) == ("oomd.tell.journal", ())
+        if self.refuse:
+            raise BlockingIOError
+        if self.fail:
+            pid = super().start("json.tool", "/nowhere/file", stdin=stdin)
+        else:
+            fd = os.open(self._out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            pid = super().start("json.tool", stdin=stdin, stdout=fd)
+            os.close(fd)
+        self.started.append(pid)
+        return pid
+
+
+class Telling:
+    def __init__(self, path: Path) -> None:
+        self._out = path / "told.json"
+        self.helpers = FileHelpers(self._out)
+        self.log_fd, write_fd = os.pipe()
+        self._write_fd = write_fd
+        self.teller = Teller(self.helpers, Log(write_fd))
+
+    def tell(self, *texts: str) -> None:
+        for text in texts:
+            self.teller.tell(settled_record(text, {}))
+
+    def end(self) -> None:
+        """Wait for the helper, and let the teller hear of it."""
+        pid = self.helpers.started[-1]
+        self.teller.ended(pid, collect_one(self.helpers, pid))
+
+    def told(self) -> list[str]:
+        records: list[Record] = json.loads(self._out.read_text())
+        return [record["text"] for record in records]
+
+    def logged(self) -> list[str]:
+        os.set_blocking(self.log_fd, False)
+        try:
+            return os.read(self.log_fd, 65536).decode().splitlines()
+        except BlockingIOError:
+            return []
+
+    def close(self) -> None:
+        os.close(self.log_fd)
+        os.close(self._write_fd)
+
+
+@pytest.fixture
+def telling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Telling]:
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    one = Telling(tmp_path)
+    yield one
+    one.close()
+
+
+def test_records_wait_for_the_calm_and_then_go_together(telling: Telling) -> None:
+    teller = telling.teller
+    teller.flush(0, calm=True)
+    assert telling.helpers.started == []
+    telling.tell("first", "second")
+    teller.flush(10**9, calm=False)
+    assert telling.helpers.started == []
+    assert teller.pending
+    teller.flush(10**9, calm=True)
+    telling.end()
+    assert telling.told() == ["first", "second"]
+    assert not teller.pending
+
+
+def test_one_helper_at_a_time(telling: Telling) -> None:
+    telling.tell("first")
+    telling.teller.flush(0, calm=True)
+    telling.tell("second")
+    telling.teller.flush(RETRY_MS, calm=True)
+    assert len(telling.helpers.started) == 1
+    telling.end()
+    assert telling.told() == ["first"]
+    telling.teller.flush(RETRY_MS - 1, calm=True)
+    assert len(telling.helpers.started) == 1
+    telling.teller.flush(RETRY_MS, calm=True)
+    telling.end()
+    assert telling.told() == ["second"]
+
+
+def test_the_helper_of_another_is_none_of_ours(telling: Telling) -> None:
+    telling.tell("first")
+    telling.teller.flush(0, calm=True)
+    telling.teller.ended(1, 1)
+    assert telling.teller.pending
+    telling.end()
+    assert not telling.teller.pending
+
+
+def test_the_oldest_records_fall_out_of_a_full_ring_and_are_counted(telling: Telling) -> None:
+    telling.tell(*(str(n) for n in range(RECORDS_KEPT + 2)))
+    assert telling.teller.lost == 2
+    telling.teller.flush(0, calm=True)
+    telling.end()
+    assert telling.told() == [str(n) for n in range(2, RECORDS_KEPT + 2)]
+
+
+def test_what_a_failed_helper_had_is_told_again_in_order(
+    telling: Telling, capfd: pytest.CaptureFixture[str]
+) -> None:
+    telling.tell("first", "second")
+    telling.helpers.fail = True
+    telling.teller.flush(0, calm=True)
+    telling.tell("third")
+    telling.end()
+    telling.helpers.fail = False
+    telling.teller.flush(RETRY_MS, calm=True)
+    telling.end()
+    assert telling.told() == ["first", "second", "third"]
+    assert telling.logged() == []
+
+
+def test_when_no_helper_can_be_had_the_bare_lines_go_to_the_log(telling: Telling) -> None:
+    telling.helpers.refuse = True
+    lines = ["Out of memory: Kill process 1 (x)", "Killed process 1 (x)"]
+    telling.teller.tell({"kind": "decision", "lines": lines})
+    # Said when it was decided, and nothing that the log would want again.
+    telling.teller.tell({"kind": "decision", "lines": []})
+    telling.tell("1 (x) gone after 3 ms")
+    for number in range(TRIES):
+        assert telling.logged() == []
+        telling.teller.flush(number * RETRY_MS, calm=True)
+    assert telling.logged() == [f"oomd: {line}" for line in (*lines, "1 (x) gone after 3 ms")]
+    assert not telling.teller.pending
