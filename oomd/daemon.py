@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Sequence
 
 from oomd import __version__
@@ -40,6 +41,9 @@ USAGE = "usage: oomd [--config FILE]"
 
 # After an internal error the loop goes on, this much later.
 DEFECT_MS = 100
+# How long the first settings are waited for, and the last records when we stop.
+FIRST_SETTINGS_MS = 5000
+LAST_WORDS_MS = 3000
 
 
 class Daemon:
@@ -56,31 +60,31 @@ class Daemon:
         self._hung_up = False
         self._wake_fd = -1
         self._pinged_ms = 0
-        self._polled: frozenset[int] = frozenset()
+        self._said_lost = 0
 
-        settings = self._first_settings()
-        self._settings = settings
-        abilities = probe()
-        self._say(INFO, describe(abilities))
-        reaper = None
-        if abilities.process_mrelease and settings.kill.process_mrelease:
-            reaper = OomReaper()
-            if reaper.start():
-                reaper = None
+        # First what keeps us alive while the rest is done.
+        for words in (exempt_from_oom(root), raise_nofile(), lock_memory()):
+            self._say(INFO, words)
+        self._settings = self._first_settings()
+        self._reaper = self._start_reaper()
         own = read_task(root, os.getpid(), root.page_size_bytes())
-        spared = frozenset((own.ident,)) if own is not None else frozenset[TaskId]()
         self._act = Executor(
             root,
-            settings,
+            self._settings,
             self._teller.tell,
             lambda text: self._say(WARNING, text),
-            reaper=reaper,
-            spared=spared,
+            reaper=self._reaper,
+            spared=frozenset((own.ident,)) if own is not None else frozenset[TaskId](),
         )
-        self._watch, self._guard = self._wire(settings)
-        if reaper is not None:
-            self._watch.register(reaper.fileno())
-        self._reaper = reaper
+        self._watch, self._guard = self._wire(self._settings)
+
+    def _start_reaper(self) -> OomReaper | None:
+        abilities = probe()
+        self._say(INFO, describe(abilities))
+        if not abilities.process_mrelease or not self._settings.kill.process_mrelease:
+            return None
+        reaper = OomReaper()
+        return None if reaper.start() else reaper
 
     # --- settings
 
@@ -91,11 +95,14 @@ class Daemon:
         except OSError as error:
             self._say(ERR, f"cannot start the configuration helper: {error.strerror}")
             return self._loader.last_good() or Settings()
-        while self._loader.loading:
-            # Nothing is guarded yet, so this one time there is nothing better to do than wait.
+        # Nothing is guarded yet: worth a wait, but not for ever. A late answer is a reload.
+        end_ms = monotonic_ms() + FIRST_SETTINGS_MS
+        while self._loader.loading and monotonic_ms() < end_ms:
             if self._loader.fd >= 0:
-                select.select([self._loader.fd], [], [])
+                select.select([self._loader.fd], [], [], FIRST_SETTINGS_MS / 1000)
                 self._loader.read()
+            else:
+                time.sleep(0.002)
             for pid, exit_code in self._helpers.collect():
                 loaded = self._loader.ended(pid, exit_code)
                 if isinstance(loaded, Settings):
@@ -115,8 +122,12 @@ class Daemon:
         guard = Guard(self._root, settings, policy, watch, self._act)
         if self._notify.watchdog_ms:
             guard.longest_ms = self._notify.watchdog_ms // 2
-        if self._wake_fd >= 0:
-            watch.register(self._wake_fd)
+        fds = [self._wake_fd, self._loader.fd]
+        if self._reaper is not None:
+            fds.append(self._reaper.fileno())
+        for fd in fds:
+            if fd >= 0:
+                watch.register(fd)
         return watch, guard
 
     def _begin_reload(self) -> None:
@@ -133,13 +144,13 @@ class Daemon:
             self._say(ERR, f"reload: {loaded}; the settings from before stay in force")
             self._notify.ready("guarding; the last reload failed, see the log")
             return
-        self._watch.close()
+        asked = self._guard.asked
+        self._guard.close()
         self._settings = loaded
         self._act.configure(loaded)
-        self._polled = frozenset()
         self._watch, self._guard = self._wire(loaded)
-        if self._reaper is not None:
-            self._watch.register(self._reaper.fileno())
+        if asked:
+            self._guard.ask()
         self._say(NOTICE, f"reloaded: {threshold_words(loaded)}")
         self._notify.ready(threshold_words(loaded))
 
@@ -188,16 +199,14 @@ class Daemon:
     # --- the loop
 
     def prepare(self) -> None:
-        """Be ready for the worst: exempt, rehearsed, locked in memory."""
-        self._introduce()
+        """Be ready for the worst: introduced, rehearsed, all of it in locked memory."""
         self._catch_signals()
-        for words in (exempt_from_oom(self._root), raise_nofile(), lock_memory()):
-            self._say(INFO, words)
+        self._introduce()
         try:
             event = self._guard.rehearse()
-            self._say(
-                INFO, f"rehearsed: {event.snapshot.tasks_seen} tasks in {event.snapshot.scan_us} us"
-            )
+            self._act.rehearse(event)
+            seen, scan_us = event.snapshot.tasks_seen, event.snapshot.scan_us
+            self._say(INFO, f"rehearsed: {seen} tasks in {scan_us} us")
         except (ReadError, CannotDecide) as error:
             self._say(ERR, f"the rehearsal failed: {error}")
         self._say(INFO, freeze_gc())
@@ -210,15 +219,23 @@ class Daemon:
         while not self._stop:
             self._turn()
         self._notify.send("STOPPING=1")
-        self._teller.flush(monotonic_ms(), calm=True)
+        self._tell_the_rest()
         self._say(NOTICE, "stopped")
         return EXIT_OK
 
-    def _guarded_turn(self) -> tuple[int, ...]:
+    def _tell_the_rest(self) -> None:
+        self._teller.flush(monotonic_ms(), calm=True)
+        end_ms = monotonic_ms() + LAST_WORDS_MS
+        while self._teller.busy and monotonic_ms() < end_ms:
+            time.sleep(0.01)
+            for pid, exit_code in self._helpers.collect():
+                self._teller.ended(pid, exit_code)
+
+    def _turn(self) -> None:
         """A turn of the loop. A defect of ours costs that turn and never the guard."""
         try:
-            self._poll_victims()
-            return self._guard.turn()
+            readable = self._guard.turn()
+            self._attend(readable)
         except Exception as error:
             where = error.__traceback__
             while where is not None and where.tb_next is not None:
@@ -227,40 +244,40 @@ class Daemon:
             place = f"{code.co_filename}:{where.tb_lineno}" if code and where else "?"
             self._say(ERR, f"internal error at {place}: {error!r}; still on guard")
             # Not at once: what fails every time must not keep a processor busy.
-            return self._watch.wait(DEFECT_MS)
+            time.sleep(DEFECT_MS / 1000)
 
-    def _turn(self) -> None:
-        readable = self._guarded_turn()
-        now_ms = monotonic_ms()
+    def _attend(self, readable: tuple[int, ...]) -> None:
         for fd in readable:
             if fd == self._wake_fd:
                 os.read(fd, 4096)
-            elif fd == self._loader.fd and self._loader.read():
+            elif fd == self._loader.fd:
                 self._watch.unregister(fd)
+                if not self._loader.read():
+                    self._watch.register(fd)
         for error in self._guard.errors:
             self._say(ERR, error)
         self._guard.errors.clear()
-        for pid, exit_code in self._helpers.collect():
-            self._teller.ended(pid, exit_code)
-            loaded = self._loader.ended(pid, exit_code)
-            if loaded is not None:
-                self._end_reload(loaded)
-        # After that: a second SIGHUP has waited for the first, and should not wait for a turn.
-        if self._hung_up and not self._loader.loading:
+        # A helper takes memory and the disk: none is started while somebody is dying.
+        settled = not self._act.in_flight.busy
+        if self._hung_up and settled and not self._loader.loading:
             self._hung_up = False
             self._begin_reload()
-        if not self._act.in_flight.victims:
-            self._teller.flush(now_ms, calm=self._guard.calm)
-        self._ping(now_ms)
+        self._collect()
+        self._teller.flush(monotonic_ms(), calm=settled and self._guard.calm)
+        self._ping(monotonic_ms())
 
-    def _poll_victims(self) -> None:
-        """Wake up when a victim has gone. A closed descriptor must not stay registered."""
-        wanted = frozenset(self._act.in_flight.pidfds())
-        for fd in self._polled - wanted:
-            self._watch.unregister(fd)
-        for fd in wanted - self._polled:
-            self._watch.register(fd)
-        self._polled = wanted
+    def _collect(self) -> None:
+        for pid, exit_code in self._helpers.collect():
+            self._teller.ended(pid, exit_code)
+            fd = self._loader.fd
+            loaded = self._loader.ended(pid, exit_code)
+            if loaded is not None:
+                if fd >= 0:
+                    self._watch.unregister(fd)
+                self._end_reload(loaded)
+        if self._teller.lost > self._said_lost:
+            self._said_lost = self._teller.lost
+            self._say(WARNING, f"{self._said_lost} records were lost in long storms so far")
 
     def _ping(self, now_ms: int) -> None:
         if self._notify.watchdog_ms and now_ms - self._pinged_ms > self._notify.watchdog_ms // 4:

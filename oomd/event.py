@@ -25,17 +25,15 @@ class Look(NamedTuple):
     """The first threshold that is crossed, by name."""
     headroom_kib: int
     """What can be allocated before exhaustion is crossed."""
+    limit_kib: int
+    """Exhaustion asks for MemAvailable at or below this."""
+    guard_kib: int
+    """A stall counts only while MemAvailable is at or below this."""
 
-    @property
-    def free_kib(self) -> int:
-        """MemAvailable + SwapFree: what a kill is measured by."""
-        return self.meminfo.mem_available_kib + self.meminfo.swap_free_kib
-
-    @property
-    def shortfall_kib(self) -> int:
-        """How far MemAvailable is below its limit; 0 when it is not."""
-        exhaustion = self.thresholds[0]
-        return max(0, int(exhaustion.limit - (exhaustion.value or 0)))
+    def shortfall_kib(self, trigger: str) -> int:
+        """How far MemAvailable is below what ``trigger`` asks for; 0 when it is not."""
+        limit_kib = self.guard_kib if trigger == "stall" else self.limit_kib
+        return max(0, limit_kib - self.meminfo.mem_available_kib)
 
 
 class Event(NamedTuple):

@@ -5,6 +5,7 @@ very loop without the code that kills.
 """
 
 import time
+from collections.abc import Iterable
 from typing import Protocol
 
 from oomd.event import MANUAL, Event, Look
@@ -12,7 +13,7 @@ from oomd.mm.candidates import Candidates
 from oomd.mm.constraint import case_of
 from oomd.mm.out_of_memory import out_of_memory
 from oomd.mm.policy import Policy
-from oomd.mm_types import Snapshot, Task
+from oomd.mm_types import MemInfo, Snapshot, Task
 from oomd.oom import Constraint, NotifierChain, OomControl
 from oomd.proc.allocating import AllocatingSampler
 from oomd.proc.memcg import read_memcg
@@ -25,7 +26,7 @@ from oomd.watch import Watch
 __all__ = ["Act", "Guard", "monotonic_ms"]
 
 # A machine whose meminfo cannot be read is looked at again after this.
-BLIND_MS = 1000
+BLIND_MS = 100
 # With vm.oom_kill_allocating_task, the decision may be late by this much for want of current.
 SEEK_MS = 300
 
@@ -47,8 +48,14 @@ class Act(Protocol):
     def decided(self, event: Event) -> None:
         """Do what was decided, or say what would be done."""
 
-    def settle(self, look: Look) -> int | None:
-        """See to what was begun. How long to leave the machine alone, in ms; None: not at all."""
+    def settle(self, memory: MemInfo | None) -> None:
+        """See to what was begun. ``memory`` as just read; None: it could not be."""
+
+    def hold_ms(self, now_ms: int) -> int | None:
+        """How long to leave the machine alone, in ms; None: not at all."""
+
+    def pidfds(self) -> Iterable[int]:
+        """Whose end is waited for."""
 
     def calm(self, look: Look) -> None:
         """No threshold is crossed and nothing is under way."""
@@ -67,10 +74,14 @@ class Guard:
         self._act = act
         self._sampler = AllocatingSampler(root)
         self._manual = False
+        self._held = False
+        self._blind_for = ""
         self.longest_ms = settings.watch.max_sleep_s * 1000
         """No sleep is longer; a watchdog may want less."""
+        self.recovered = False
+        """No threshold was crossed at the last look."""
         self.calm = False
-        """No threshold was crossed at the last look, and nothing is under way."""
+        """Nor is anything under way."""
         self.errors: list[str] = []
         """What went wrong since the caller last looked: one line each."""
 
@@ -104,14 +115,15 @@ class Guard:
 
         The scan streams: only the tasks that can matter are held.
         """
+        cgroup = self._settings.watch.cgroup
         sysctls = read_sysctls(self._root)
-        if sysctls.oom_kill_allocating_task and trigger != MANUAL:
+        if sysctls.oom_kill_allocating_task and trigger != MANUAL and not cgroup:
             self._seek_current(look.now_ms)
         control = self._control(monotonic_ms(), trigger == MANUAL)
         page_size_bytes = self._root.page_size_bytes()
         memcg = None
-        if self._settings.watch.cgroup:
-            memcg = read_memcg(self._root, self._settings.watch.cgroup, page_size_bytes)
+        if cgroup:
+            memcg = read_memcg(self._root, cgroup, page_size_bytes)
         memory = Snapshot((), look.meminfo, page_size_bytes, memcg=memcg)
         case = case_of(control, memory, self._policy)
         candidates = Candidates(case, self._settings.log.top)
@@ -154,27 +166,59 @@ class Guard:
 
         Returns the registered descriptors that are readable.
         """
-        now_ms = monotonic_ms()
         try:
-            look = self._watch.look(now_ms)
+            look = self._watch.look(monotonic_ms())
+        except ReadError as error:
+            return self._blind(str(error))
+        self._act.settle(look.meminfo)
+        try:
             timeout_ms = self._attend(look)
         except (ReadError, CannotDecide) as error:
-            self.errors.append(f"cannot decide: {error}")
-            timeout_ms = BLIND_MS
+            return self._blind(str(error))
+        self._watch.follow(self._act.pidfds())
+        self._blind_for = ""
         return self._watch.wait(min(timeout_ms, self.longest_ms))
 
+    def _blind(self, why: str) -> tuple[int, ...]:
+        if why != self._blind_for:
+            self._blind_for = why
+            self.errors.append(f"cannot decide: {why}")
+        self.calm = False
+        self._act.settle(None)
+        self._watch.follow(self._act.pidfds())
+        # Not poll(): a descriptor that stays readable would keep a processor busy.
+        time.sleep(BLIND_MS / 1000)
+        return self._watch.wait(0)
+
     def _attend(self, look: Look) -> int:
+        hold_ms = self._act.hold_ms(look.now_ms)
+        crossed = look.crossed
+        if self._held and hold_ms is None:
+            # What made the last victim die says nothing about now.
+            self._watch.acted()
+            crossed = None if crossed == "stall" else crossed
+        self._held = hold_ms is not None
+        self.recovered = crossed is None
+        self.calm = crossed is None and hold_ms is None
         if self._watch.near(look):
             self._sampler.sample(look.now_ms)
-        hold_ms = self._act.settle(look)
-        self.calm = look.crossed is None and hold_ms is None
         manual, self._manual = self._manual, False
         if manual:
             self._storm(MANUAL, look)
         elif self.calm:
             self._act.calm(look)
-        elif look.crossed is not None and hold_ms is None:
-            self._storm(look.crossed, look)
-            # Something may be under way now, and wants attention at once.
-            hold_ms = self._act.settle(look)
+        elif crossed is not None and hold_ms is None:
+            self._storm(crossed, look)
+        hold_ms = self._act.hold_ms(monotonic_ms())
+        self._held = self._held or hold_ms is not None
         return self._watch.sleep_ms(look) if hold_ms is None else max(hold_ms, 1)
+
+    def close(self) -> None:
+        """Let go of what is held; ``ask()`` is for the next guard then."""
+        self._sampler.close()
+        self._watch.close()
+
+    @property
+    def asked(self) -> bool:
+        """Somebody has asked for a decision that was not taken yet."""
+        return self._manual

@@ -72,8 +72,3 @@ class Helpers:
                 self._running.discard(pid)
                 ended.append((pid, os.waitstatus_to_exitcode(status)))
         return tuple(ended)
-
-    @property
-    def running(self) -> bool:
-        """Somebody is left to collect."""
-        return bool(self._running)

@@ -70,6 +70,8 @@ class OomControl(NamedTuple):
     """Not observable; 0 in the kernel's line says so. A page fault's, with __GFP_FS, is assumed."""
     victims: frozenset[TaskId] = frozenset()
     """Chosen before and not gone yet (TIF_MEMDIE, ``tsk_is_oom_victim()``)."""
+    waits_for_others: bool = True
+    """False: the storm's patience is used up, only our own victims are waited for."""
     passed_over: frozenset[TaskId] = frozenset()
     """Victims whose time is up (MMF_OOM_SKIP, which userspace cannot see)."""
     origins: frozenset[TaskId] = frozenset()

@@ -286,7 +286,7 @@ SETTINGS: tuple[Setting, ...] = (
     _flag("log.kmsg", "Write the lines of a kill to the kernel log too, as the kernel does."),
     _number(
         "log.top",
-        (0, 1000, ""),
+        (0, 100, ""),
         "How many of the highest scored tasks the record of a kill lists.",
     ),
 )

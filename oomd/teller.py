@@ -23,7 +23,7 @@ class Teller:
     def __init__(self, helpers: Helpers, log: Log) -> None:
         self._helpers = helpers
         self._log = log
-        self._ring: deque[Record] = deque(maxlen=RECORDS_KEPT)
+        self._ring: deque[Record] = deque()
         self._told: list[Record] = []
         self._helper_pid = 0
         self._next_ms = 0
@@ -33,13 +33,19 @@ class Teller:
 
     def tell(self, record: Record) -> None:
         """Keep a record. Never waits."""
-        self.lost += len(self._ring) == RECORDS_KEPT
         self._ring.append(record)
+        self._make_room()
 
-    @property
-    def pending(self) -> bool:
-        """There is something left to tell or to hear of."""
-        return bool(self._ring or self._helper_pid)
+    def _make_room(self) -> None:
+        # What was only waited for or left alone goes first, kills last; the oldest of each.
+        while len(self._ring) > RECORDS_KEPT:
+            self.lost += 1
+            for number, record in enumerate(self._ring):
+                if record.get("verdict") != "kill":
+                    del self._ring[number]
+                    break
+            else:
+                self._ring.popleft()
 
     def flush(self, now_ms: int, *, calm: bool) -> None:
         """Start the helper once the storm is over: it takes more memory than there may be."""
@@ -62,6 +68,11 @@ class Teller:
         finally:
             os.close(fd)
 
+    @property
+    def busy(self) -> bool:
+        """A helper is at it."""
+        return bool(self._helper_pid)
+
     def ended(self, pid: int, exit_code: int) -> None:
         """A helper has ended; if it was ours and failed, its records are told again."""
         if pid != self._helper_pid:
@@ -72,6 +83,7 @@ class Teller:
             self._tries = 0
             return
         self._ring.extendleft(reversed(told))
+        self._make_room()
         self._failed()
 
     def _failed(self) -> None:

@@ -16,9 +16,11 @@ __all__ = [
     "available_limit_kib",
     "evaluate",
     "exhaustion",
+    "exhaustion_limit_kib",
     "headroom_kib",
     "sleep_ms",
     "stall",
+    "stall_guard_kib",
     "stalled_percent",
     "swap_limit_kib",
     "would_act",
@@ -54,13 +56,14 @@ def swap_limit_kib(meminfo: MemInfo, settings: ExhaustionSettings) -> int:
     return int(meminfo.swap_total_kib * settings.swap_free_percent / 100)
 
 
-def _exhaustion_limit_kib(meminfo: MemInfo, settings: ExhaustionSettings) -> int:
+def exhaustion_limit_kib(meminfo: MemInfo, settings: ExhaustionSettings) -> int:
+    """MemAvailable at or below this counts as used up, in KiB."""
     return available_limit_kib(meminfo, settings.available_percent, settings.available_max_mib)
 
 
 def exhaustion(meminfo: MemInfo, settings: ExhaustionSettings) -> Threshold:
     """Memory and swap, if there is any, are used up. Value and limit are MemAvailable's."""
-    limit_kib = _exhaustion_limit_kib(meminfo, settings)
+    limit_kib = exhaustion_limit_kib(meminfo, settings)
     low = meminfo.mem_available_kib <= limit_kib
     detail: dict[str, SettingValue | None] = {
         "available_kib": meminfo.mem_available_kib,
@@ -85,12 +88,17 @@ def exhaustion(meminfo: MemInfo, settings: ExhaustionSettings) -> Threshold:
     )
 
 
+def stall_guard_kib(meminfo: MemInfo, settings: StallSettings) -> int:
+    """A stall counts only while MemAvailable is at or below this, in KiB."""
+    return available_limit_kib(meminfo, settings.available_percent, settings.available_max_mib)
+
+
 def stall(full_percent: float | None, meminfo: MemInfo, settings: StallSettings) -> Threshold:
     """Every task waited for memory for too much of the window, and there is little of it.
 
     ``full_percent`` is PSI memory ``full`` as a share of the window; None: not observable.
     """
-    guard_kib = available_limit_kib(meminfo, settings.available_percent, settings.available_max_mib)
+    guard_kib = stall_guard_kib(meminfo, settings)
     low = meminfo.mem_available_kib <= guard_kib
     stalled = False
     if settings.full_percent <= 0:
@@ -154,7 +162,7 @@ def headroom_kib(meminfo: MemInfo, settings: ExhaustionSettings) -> int:
     Both limits have to be crossed, so it takes at least the longer way. Not the sum of the two:
     swap on zram is itself in memory, so that filling one can fill the other for nothing.
     """
-    memory_kib = meminfo.mem_available_kib - _exhaustion_limit_kib(meminfo, settings)
+    memory_kib = meminfo.mem_available_kib - exhaustion_limit_kib(meminfo, settings)
     swap_kib = 0
     if meminfo.swap_total_kib > 0:
         swap_kib = meminfo.swap_free_kib - swap_limit_kib(meminfo, settings)

@@ -9,19 +9,24 @@ import errno
 import os
 import select
 import time
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from oomd.event import Look
 from oomd.mm_types import MemInfo, Pressure, Stall
 from oomd.proc.memcg import read_memcg_meminfo
 from oomd.proc.meminfo import read_meminfo
+from oomd.proc.pcp import read_pcp_kib
 from oomd.proc.pressure import pressure_file, read_pressure
 from oomd.proc.root import ReadError, Root
 from oomd.settings import Settings
 from oomd.thresholds import (
+    Threshold,
     evaluate,
+    exhaustion_limit_kib,
     headroom_kib,
     sleep_ms,
+    stall_guard_kib,
     stalled_percent,
     would_act,
 )
@@ -37,6 +42,17 @@ SHORTEST_WINDOW_MS = 500
 SAMPLE_MS = 50
 # A stall is measured over no less than this, lest one long wait looks like all the time.
 SHORTEST_STALL_MS = 500
+
+
+# A cgroup that was removed may come back with the next start of its service.
+REOPEN_MS = 1000
+
+
+class Crossing(NamedTuple):
+    """The thresholds, and which of them is crossed."""
+
+    thresholds: tuple[Threshold, ...]
+    crossed: str | None
 
 
 class Trigger(NamedTuple):
@@ -86,6 +102,9 @@ class Watch:
         self._stalled_until_ms = 0
         self._base: tuple[int, Stall] | None = None
         self._percent: float | None = None
+        self._reopen_ms: int | None = None
+        self._followed: frozenset[int] = frozenset()
+        self._page_size_bytes = root.page_size_bytes()
         self.notes: tuple[str, ...] = ()
         """What is used to wait, or stands in for what this kernel lacks. For the log."""
         self._open()
@@ -125,16 +144,9 @@ class Watch:
         """Give the triggers back to the kernel."""
         for trigger in (self._tripwire, self._stall):
             if trigger is not None:
+                self.unregister(trigger.fd)
                 os.close(trigger.fd)
         self._tripwire = self._stall = None
-
-    def register(self, fd: int) -> None:
-        """Wake up too when ``fd`` is readable."""
-        self._poll.register(fd, select.POLLIN)
-
-    def unregister(self, fd: int) -> None:
-        """Do not any more."""
-        self._poll.unregister(fd)
 
     # --- looking
 
@@ -162,29 +174,49 @@ class Watch:
             return read_meminfo(self._root)
         return read_memcg_meminfo(self._root, self._cgroup)
 
+    def _thresholds(self, meminfo: MemInfo, percent: float | None) -> tuple[MemInfo, Crossing]:
+        thresholds = evaluate(meminfo, percent, self._settings)
+        crossed = would_act(thresholds)
+        if crossed is not None and self._cgroup is None:
+            # Before anyone dies: what MemAvailable leaves out, and the kernel would use first.
+            pcp_kib = read_pcp_kib(self._root, self._page_size_bytes)
+            available_kib = meminfo.mem_available_kib + pcp_kib
+            meminfo = meminfo._replace(mem_available_kib=available_kib)
+            thresholds = evaluate(meminfo, percent, self._settings)
+            crossed = would_act(thresholds)
+        return meminfo, Crossing(thresholds, crossed)
+
     def look(self, now_ms: int) -> Look:
         """Read, and hold against the thresholds. Raises ``ReadError``."""
         meminfo = self.meminfo()
         pressure = read_pressure(self._root, self._cgroup)
+        if self._reopen_ms is not None and now_ms >= self._reopen_ms:
+            self._reopen_ms = None
+            self._open()
         percent = self._full_percent(pressure, now_ms)
-        thresholds = evaluate(meminfo, percent, self._settings)
-        crossed = would_act(thresholds)
-        headroom = headroom_kib(meminfo, self._settings.exhaustion)
-        return Look(now_ms, meminfo, pressure, thresholds, crossed, headroom)
+        meminfo, (thresholds, crossed) = self._thresholds(meminfo, percent)
+        settings = self._settings
+        return Look(
+            now_ms=now_ms,
+            meminfo=meminfo,
+            pressure=pressure,
+            thresholds=thresholds,
+            crossed=crossed,
+            headroom_kib=headroom_kib(meminfo, settings.exhaustion),
+            limit_kib=exhaustion_limit_kib(meminfo, settings.exhaustion),
+            guard_kib=stall_guard_kib(meminfo, settings.stall),
+        )
 
     def near(self, look: Look) -> bool:
         """Somebody waits for memory, and there is little of it: worth sampling threads."""
         if look.now_ms >= self._tripped_until_ms:
             return look.crossed is not None
-        available = look.meminfo.mem_available_kib
-        guard = look.thresholds[-1].detail.get("available_guard_kib")
-        return available <= 2 * (guard if isinstance(guard, int) else available)
+        return look.meminfo.mem_available_kib <= 2 * look.guard_kib
 
     def still(self, trigger: str) -> bool:
         """Whether memory is still as short as ``trigger`` asks. Raises ``ReadError``."""
-        meminfo = self.meminfo()
         percent = self._settings.stall.full_percent if trigger == "stall" else None
-        thresholds = evaluate(meminfo, percent, self._settings)
+        _, (thresholds, _) = self._thresholds(self.meminfo(), percent)
         return any(one.crossed for one in thresholds if one.name == trigger)
 
     def acted(self) -> None:
@@ -193,6 +225,26 @@ class Watch:
         self._base = None
 
     # --- waiting
+
+    def register(self, fd: int) -> None:
+        """Wake up too when ``fd`` is readable."""
+        self._poll.register(fd, select.POLLIN)
+
+    def unregister(self, fd: int) -> None:
+        """Do not any more; the descriptor may be closed already."""
+        try:
+            self._poll.unregister(fd)
+        except KeyError:
+            pass
+
+    def follow(self, fds: Iterable[int]) -> None:
+        """Wake up when one of these is readable, and no more for those of the last call."""
+        wanted = frozenset(fds)
+        for fd in self._followed - wanted:
+            self.unregister(fd)
+        for fd in wanted - self._followed:
+            self.register(fd)
+        self._followed = wanted
 
     def sleep_ms(self, look: Look) -> int:
         """How long nothing can go wrong unseen."""
@@ -209,18 +261,25 @@ class Watch:
         ready = []
         events = self._poll.poll(timeout_ms)
         now_ms = time.monotonic_ns() // 1_000_000
+        tripwire, stall = self._tripwire, self._stall
         for fd, event in events:
-            if self._tripwire is not None and fd == self._tripwire.fd:
-                self._seen(event, fd)
-                self._tripped_until_ms = now_ms + self._tripwire.window_ms
-            elif self._stall is not None and fd == self._stall.fd:
-                self._seen(event, fd)
-                self._stalled_until_ms = now_ms + self._stall.window_ms
+            if event & select.POLLNVAL:
+                # Closed and not unregistered: poll() would return at once for ever.
+                self.unregister(fd)
+            elif tripwire is not None and fd == tripwire.fd:
+                self._tripped_until_ms = now_ms + tripwire.window_ms
+                self._lost(event, now_ms)
+            elif stall is not None and fd == stall.fd:
+                self._stalled_until_ms = now_ms + stall.window_ms
+                self._lost(event, now_ms)
             else:
                 ready.append(fd)
         return tuple(ready)
 
-    def _seen(self, event: int, fd: int) -> None:
-        # POLLERR: the cgroup is gone, and poll() would return at once for ever.
-        if event & (select.POLLERR | select.POLLNVAL):
-            self._poll.unregister(fd)
+    def _lost(self, event: int, now_ms: int) -> None:
+        # POLLERR: the cgroup is gone and its triggers with it. Polled from now on, and asked
+        # for again once it is back.
+        if event & select.POLLERR:
+            self.close()
+            self._tripped_until_ms = self._stalled_until_ms = 0
+            self._reopen_ms = now_ms + REOPEN_MS

@@ -4,16 +4,19 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType
 
 from oomd.event import Event, Look
 from oomd.guard import Guard
+from oomd.kill_plan import full_plan
 from oomd.mm.policy import policy_for
-from oomd.oom import NotifierChain, OomControl
+from oomd.mm_types import MemInfo, TaskId
+from oomd.oom import Companion, Kill, NotifierChain, OomControl
 from oomd.proc.root import Root
-from oomd.report.kernel_log import printable
-from oomd.report.record import decision_record
+from oomd.proc.snapshot import take_snapshot
+from oomd.proc.task import read_task
+from oomd.report.record import Record, decision_record
 from oomd.report.words import threshold_words
 from oomd.settings import Settings
 from oomd.watch import Watch
@@ -22,19 +25,23 @@ __all__ = ["WatchOnly", "watch"]
 
 # A threshold that stays crossed is told of this often.
 REPEAT_MS = 60_000
+# And until then it is looked at this often, to see whether it has recovered.
+LOOK_MS = 1000
 
 
 class WatchOnly:
     """``Act`` without effects: tells, at each crossing, what would be done about it."""
 
-    def __init__(self, tell: Callable[[Event], None]) -> None:
+    def __init__(self, root: Root, tell: Callable[[Record], None]) -> None:
+        self._root = root
         self._tell = tell
+        own = read_task(root, os.getpid(), root.page_size_bytes())
+        self._spared = frozenset((own.ident,)) if own is not None else frozenset[TaskId]()
         self._quiet_until_ms = 0
-        self._crossed = False
 
     def control(self) -> OomControl:
         """Nobody was killed, so nobody is waited for."""
-        return OomControl()
+        return OomControl(spared=self._spared)
 
     def notify(self, trigger: str, look: Look) -> NotifierChain:
         """Notifiers act on the machine, so none is called."""
@@ -42,33 +49,40 @@ class WatchOnly:
 
     def decided(self, event: Event) -> None:
         """Say it, and then no more until memory has recovered, or for a minute."""
-        self._tell(event)
         self._quiet_until_ms = event.look.now_ms + REPEAT_MS
+        plan, companions = None, tuple[Companion, ...]()
+        if isinstance(event.decision, Kill):
+            # Nobody is about to die: there is time to look at everybody again.
+            snapshot = take_snapshot(self._root, memcg=event.snapshot.memcg)
+            plan, companions, _ = full_plan(self._root, event.decision, snapshot, event.case)
+        self._tell(decision_record(event, plan, companions, ()))
 
-    def settle(self, look: Look) -> int | None:
-        """Nothing is under way; but what was said is said."""
-        left_ms = self._quiet_until_ms - look.now_ms
-        if left_ms <= 0:
-            return None
-        if look.crossed is None:
-            # Recovered. The next crossing is another event.
-            self._quiet_until_ms = 0
-            return None
-        return min(left_ms, 1000)
+    def settle(self, memory: MemInfo | None) -> None:
+        """Nothing was begun."""
+
+    def hold_ms(self, now_ms: int) -> int | None:
+        """What was said is said, for a minute or until memory has recovered."""
+        left_ms = self._quiet_until_ms - now_ms
+        return min(left_ms, LOOK_MS) if left_ms > 0 else None
+
+    def pidfds(self) -> Iterable[int]:
+        """Nobody's end is waited for."""
+        return ()
+
+    def recovered(self) -> None:
+        """The next crossing is another event."""
+        self._quiet_until_ms = 0
 
     def calm(self, look: Look) -> None:
         """Nothing to do."""
 
 
-def _text(event: Event) -> str:
-    record = decision_record(event, None, (), ())
-    words = f"{event.trigger} crossed: would {record['verdict']}"
-    if record["victims"]:
-        chosen = record["victims"][0]
-        words += f" {chosen['pid']} ({chosen['comm']}), score {record['score']}"
-    else:
-        task = getattr(event.decision, "chosen", None) or getattr(event.decision, "comm", None)
-        words += f" ({printable(task if isinstance(task, str) else task.comm)})" if task else ""
+def text_of(record: Record) -> str:
+    """The record in one line."""
+    words = f"{record['trigger']} crossed: would {record['verdict'].replace('_', ' ')}"
+    names = ", ".join(f"{one['pid']} ({one['comm']}, {one['why']})" for one in record["victims"])
+    if names:
+        words += f" {names}, score {record['score']}"
     return words
 
 
@@ -76,13 +90,13 @@ def watch(root: Root, settings: Settings, *, policy: str = "", as_json: bool = F
     """Stay until told to stop. Exit status 0."""
     stop = False
 
-    def tell(event: Event) -> None:
+    def tell(record: Record) -> None:
         if as_json:
-            print(json.dumps(decision_record(event, None, (), ())), flush=True)
+            print(json.dumps(record), flush=True)
             return
-        print(_text(event), flush=True)
-        for step in event.decision.trace:
-            print(f"  step {step.step} {step.name}: {step.verdict}", flush=True)
+        print(text_of(record), flush=True)
+        for step in record["trace"]:
+            print(f"  step {step['step']} {step['name']}: {step['verdict']}", flush=True)
 
     def on_signal(signum: int, frame: FrameType | None) -> None:
         nonlocal stop
@@ -96,12 +110,15 @@ def watch(root: Root, settings: Settings, *, policy: str = "", as_json: bool = F
     chosen = policy_for(policy or settings.policy, root.kernel_release())
     waiting = Watch(root, settings, os.cpu_count() or 1)
     waiting.register(read_fd)
-    guard = Guard(root, settings, chosen, waiting, WatchOnly(tell))
+    act = WatchOnly(root, tell)
+    guard = Guard(root, settings, chosen, waiting, act)
     for words in (threshold_words(settings), *waiting.notes):
         print(f"oomd: {words}", file=sys.stderr)
     print("oomd: watching, nothing is killed", file=sys.stderr, flush=True)
     while not stop:
         guard.turn()
+        if guard.recovered:
+            act.recovered()
         for error in guard.errors:
             print(f"oomd: {error}", file=sys.stderr, flush=True)
         guard.errors.clear()

@@ -21,7 +21,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"event", "settings_loader"}),
     frozenset({"report"}),
     frozenset({"notifier", "effects", "watch", "tell", "teller"}),
-    frozenset({"guard"}),
+    frozenset({"guard", "kill_plan"}),
     frozenset({"audit", "watch_only", "daemon"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),

@@ -14,18 +14,21 @@ class FutileGuard:
     """Counts kills in a row that gave nothing back; after ``limit`` of them, a pause.
 
     A kill is futile when less came back than ``share_percent`` of what the victim held
-    *and* less than was short: a small victim that ends the shortage is no failure.
-    When the pause is over one kill is tried; if it too is futile, the next pause begins.
+    *and* less than was short: a small victim that ends the shortage is no failure. The pause
+    also takes that the row together held as much as was short: small children that die before
+    a large parent prove nothing. When it is over one kill is tried; if it too is futile, the
+    next pause begins.
     """
 
-    __slots__ = ("_hold_until_ns", "_in_a_row", "hold_off_ms", "limit", "share_percent")
+    __slots__ = ("_hold_until_ns", "_in_a_row", "_row_held_kib", "hold_off_ms", "limit", "share")
 
     def __init__(self, limit: int = 3, *, hold_off_ms: int = 60_000, share_percent: int = 10):
         """``limit`` 0 switches the guard off."""
         self.limit = limit
         self.hold_off_ms = hold_off_ms
-        self.share_percent = share_percent
+        self.share = share_percent
         self._in_a_row = 0
+        self._row_held_kib = 0
         self._hold_until_ns = 0
 
     @property
@@ -42,18 +45,19 @@ class FutileGuard:
     ) -> bool:
         """Count a kill that has ended, and say whether it was futile.
 
-        ``freed_kib`` is the growth of MemAvailable + SwapFree (negative: others took more),
-        ``held_kib`` the victims' rss, page tables and swap, ``shortfall_kib`` what was missing
-        to the threshold.
+        ``freed_kib`` is what came back (negative: others took more), ``held_kib`` the victims'
+        rss, page tables and swap, ``shortfall_kib`` what was missing to the threshold when the
+        victim was chosen.
         """
         # Unlike the kernel: out_of_memory() never asks what the last kill was good for.
-        futile = freed_kib * 100 < held_kib * self.share_percent and freed_kib < shortfall_kib
+        futile = freed_kib * 100 < held_kib * self.share and freed_kib < shortfall_kib
         if not futile:
-            self._in_a_row = 0
+            self._in_a_row = self._row_held_kib = 0
             self._hold_until_ns = 0
             return False
         self._in_a_row += 1
-        if self.limit and self._in_a_row >= self.limit:
+        self._row_held_kib += held_kib
+        if self.limit and self._in_a_row >= self.limit and self._row_held_kib >= shortfall_kib:
             self._hold_until_ns = now_ns + self.hold_off_ms * 1_000_000
         return True
 

@@ -41,6 +41,8 @@ class Missed(NamedTuple):
     task: Task
     reason: str
     why: str = "chosen"
+    refused: bool = False
+    """It is there and cannot be killed: choosing it again would come to the same end."""
 
 
 def _never(task: Task) -> str:
@@ -90,18 +92,19 @@ def open_victim(root: WritableRoot, task: Task, why: str = "chosen") -> Victim |
     # A recorded tree tells of another machine's pids, or another hour's.
     refusal = _never(task) if root.live else "this is not the live machine"
     if refusal:
-        return Missed(task, refusal, why)
+        return Missed(task, refusal, why, refused=True)
     pidfd = syscalls.pidfd_open(task.pid)
     if pidfd == -errno.ESRCH:
         return Missed(task, "gone before the signal", why)
     # EPERM is no error of pidfd_open(2): a seccomp filter older than the call answers so.
     if pidfd < 0 and pidfd not in (-errno.ENOSYS, -errno.EPERM):
-        return Missed(task, f"pidfd_open: {errno.errorcode.get(-pidfd, -pidfd)}", why)
+        reason = f"pidfd_open: {errno.errorcode.get(-pidfd, -pidfd)}"
+        return Missed(task, reason, why, refused=True)
     changed = _changed(root, task, adj_decided=why == "chosen")
     if changed:
         if pidfd >= 0:
             os.close(pidfd)
-        return Missed(task, changed, why)
+        return Missed(task, changed, why, refused=changed.startswith("cannot be checked"))
     return Victim(task, max(pidfd, -1), why)
 
 
@@ -135,7 +138,7 @@ def kill(
         return victim._replace(killed_at_ns=clock())
     if victim.pidfd >= 0:
         os.close(victim.pidfd)
-    return Missed(victim.task, failed, victim.why)
+    return Missed(victim.task, failed, victim.why, refused=failed.startswith("SIGKILL refused"))
 
 
 def kill_companions(

@@ -123,12 +123,17 @@ class OomReaper:
         while True:
             self._wake.acquire()
             while self._head != self._tail:
-                self._reap_next()
+                try:
+                    self._reap_next()
+                except Exception:
+                    # Out of memory, most likely. This victim is skipped, the thread stays.
+                    self.skipped += 1
 
     def _reap_next(self) -> None:
         entry = self._ring[self._head % _RING]
         assert entry is not None
         ident, pidfd = entry
+        self._head += 1
         started_ns = time.monotonic_ns()
         result = self.mrelease(pidfd)
         for _ in range(_RETRIES):
@@ -137,6 +142,5 @@ class OomReaper:
             time.sleep(_RETRY_SECONDS)
             result = self.mrelease(pidfd)
         os.close(pidfd)
-        self._head += 1
         self._done.append(Reaped(ident, -result, (time.monotonic_ns() - started_ns) // 1000))
         os.eventfd_write(self._event_fd, 1)

@@ -10,11 +10,15 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from oomd.effects.oom_kill_process import Victim
-from oomd.mm_types import Task, TaskId
+from oomd.mm_types import MemInfo, Task, TaskId
 from oomd.proc.root import Gone, ReadError, Root
 from oomd.proc.task import parse_stat
 
-__all__ = ["Settled", "VictimsInFlight"]
+__all__ = ["Settled", "VictimsInFlight", "came_back_kib"]
+
+# Freed pages go through lists that MemAvailable does not count, and may stay there for seconds
+# (per-CPU lists since Linux 6.7). This is how long a kill that has ended waits to see them.
+GRACE_MS = 1000
 
 _DYING = ""
 _GONE = "gone"
@@ -34,7 +38,9 @@ class Settled(NamedTuple):
     held_kib: int
     """rss, page tables and swap of the victim and its oom_group, when it was chosen."""
     freed_kib: int
-    """Growth of MemAvailable + SwapFree since the kill; negative: others took more."""
+    """What came back since the kill; negative: others took more. See ``came_back_kib()``."""
+    shortfall_kib: int
+    """What was missing to the threshold when it was chosen."""
     killed: bool
     """False: it was dying by itself, and was only waited for."""
 
@@ -51,20 +57,54 @@ class _Flight:
         self.end = _DYING
 
 
-class _Kill(NamedTuple):
+def came_back_kib(before: MemInfo, now: MemInfo) -> int:
+    """How much memory and swap a kill has given back so far.
+
+    The larger of what MemAvailable and what AnonPages say: the first lags behind while freed
+    pages sit in per-CPU lists, the second does not see shared memory or page tables.
+    """
+    swap_kib = now.swap_free_kib - before.swap_free_kib
+    available_kib = now.mem_available_kib - before.mem_available_kib
+    anon_kib = before.anon_pages_kib - now.anon_pages_kib
+    return swap_kib + max(available_kib, anon_kib)
+
+
+class _Kill:
     """One kill: the victim first, then its companions."""
 
-    flights: tuple[_Flight, ...]
-    added_ns: int
-    free_kib: int
-    held_kib: int
+    __slots__ = ("added_ns", "before", "ended_ns", "flights", "held_kib", "shortfall_kib")
+
+    def __init__(
+        self, flight: _Flight, added_ns: int, before: MemInfo, held_kib: int, shortfall_kib: int
+    ):
+        self.flights = [flight]
+        self.added_ns = added_ns
+        self.before = before
+        self.held_kib = held_kib
+        self.shortfall_kib = shortfall_kib
+        self.ended_ns = 0
+        """When nobody was dying any longer. 0: somebody is."""
+
+    @property
+    def victim(self) -> Victim:
+        return self.flights[0].victim
+
+    def end(self) -> str:
+        """How it has ended, or ``_DYING``."""
+        ends = {flight.end for flight in self.flights}
+        return next(end for end in (_DYING, _PASSED_OVER, _REAPED, _GONE) if end in ends)
 
 
-def _settled(kill: _Kill, end: str, now_ns: int, freed_kib: int) -> Settled:
-    took_ms = (now_ns - kill.added_ns) // 1_000_000
-    victim = kill.flights[0].victim
-    killed = victim.killed_at_ns > 0
-    return Settled(victim.task, end, took_ms, kill.held_kib, freed_kib, killed)
+def _settled(kill: _Kill, now_ns: int, freed_kib: int) -> Settled:
+    return Settled(
+        kill.victim.task,
+        kill.end(),
+        (now_ns - kill.added_ns) // 1_000_000,
+        kill.held_kib,
+        freed_kib,
+        kill.shortfall_kib,
+        killed=kill.victim.killed_at_ns > 0,
+    )
 
 
 class VictimsInFlight:
@@ -104,22 +144,37 @@ class VictimsInFlight:
         """For poll(POLLIN): readable when all threads have exited (pidfd_open(2))."""
         return [f.pidfd for f in self._waited_for() if f.end == _DYING and f.pidfd >= 0]
 
-    def deadline_ns(self) -> int | None:
-        """CLOCK_MONOTONIC when the next victim's time is up. None: nobody is waited for."""
-        return min((kill.added_ns + self._timeout_ns for kill in self._kills), default=None)
+    @property
+    def busy(self) -> bool:
+        """Somebody is dying, or has died and the memory is not back yet."""
+        return bool(self._kills)
 
-    def add(self, victims: Iterable[Victim], now_ns: int, free_kib: int) -> None:
-        """Wait for one kill: the victim first, then its companions.
+    def not_back(self) -> frozenset[TaskId]:
+        """Victims that have gone without their memory: somebody else may have the same mm."""
+        return frozenset(kill.victim.task.ident for kill in self._kills if kill.ended_ns)
 
-        ``free_kib`` is MemAvailable + SwapFree before the kill. A process that was dying
-        already, and was sent no signal, is waited for in the same way.
+    def add(self, victim: Victim, now_ns: int, before: MemInfo, shortfall_kib: int = 0) -> None:
+        """Wait for one kill, from the signal on.
+
+        ``before`` is memory before it, ``shortfall_kib`` what was missing to the threshold. A
+        process that was dying already, and was sent no signal, is waited for in the same way.
         """
-        flights = self._not_known_yet(victims)
-        if flights:
-            # Who shares the victim's mm holds nothing of its own.
-            own = (f.victim.task for f in flights if f.victim.why != "sharing_mm")
-            held_kib = sum(task.size_pages for task in own) * self._page_kib
-            self._kills.append(_Kill(flights, now_ns, free_kib, held_kib))
+        for flight in self._not_known_yet((victim,)):
+            held_kib = victim.task.size_pages * self._page_kib
+            self._kills.append(_Kill(flight, now_ns, before, held_kib, shortfall_kib))
+
+    def join(self, ident: TaskId, companions: Iterable[Victim]) -> None:
+        """Wait for the victim's companions too; they are its kill's, and have its time."""
+        for kill in self._kills:
+            if kill.victim.task.ident != ident:
+                continue
+            for flight in self._not_known_yet(companions):
+                kill.flights.append(flight)
+                kill.ended_ns = 0
+                # Who shares the victim's mm holds nothing of its own.
+                if flight.victim.why != "sharing_mm":
+                    kill.held_kib += flight.victim.task.size_pages * self._page_kib
+            return
 
     def _not_known_yet(self, victims: Iterable[Victim]) -> tuple[_Flight, ...]:
         # A process that is waited for or passed over already keeps the time it was given.
@@ -143,28 +198,37 @@ class VictimsInFlight:
                 if flight.end == _DYING and owner.victim.task.ident == ident:
                     flight.end = _REAPED
 
-    def sweep(self, now_ns: int, free_kib: int) -> tuple[Settled, ...]:
+    def sweep(self, now_ns: int, memory: MemInfo) -> tuple[Settled, ...]:
         """Look at every victim; the kills that have ended since the last look.
 
-        ``free_kib`` is MemAvailable + SwapFree now.
+        A kill has ended when nobody of it is dying any longer and its memory is back, or has
+        had a second to come back.
         """
         self._skipped = [f for f in self._skipped if not self._exited(f)]
-        settled = []
+        settled, waiting = [], []
         for kill in self._kills:
-            freed_kib = free_kib - kill.free_kib
-            for flight in kill.flights:
-                if flight.end == _DYING:
-                    flight.end = self._look(flight, memory_back=freed_kib * 2 >= kill.held_kib)
-                # Unlike the kernel: el7 waits for ever for a victim that cannot die.
-                if flight.end == _DYING and now_ns >= kill.added_ns + self._timeout_ns:
-                    flight.end = _PASSED_OVER
-            ends = {flight.end for flight in kill.flights}
-            if _DYING not in ends:
-                end = next(end for end in (_PASSED_OVER, _REAPED, _GONE) if end in ends)
-                settled.append(_settled(kill, end, now_ns, freed_kib))
+            freed_kib = came_back_kib(kill.before, memory)
+            memory_back = freed_kib * 2 >= kill.held_kib
+            self._look_at(kill, now_ns, memory_back)
+            grace_over = now_ns >= kill.ended_ns + GRACE_MS * 1_000_000
+            timed_out = kill.end() == _PASSED_OVER
+            if kill.ended_ns and (memory_back or grace_over or timed_out):
+                settled.append(_settled(kill, now_ns, freed_kib))
                 self._skipped += [f for f in kill.flights if f.end != _GONE]
-        self._kills = [k for k in self._kills if any(f.end == _DYING for f in k.flights)]
+            else:
+                waiting.append(kill)
+        self._kills = waiting
         return tuple(settled)
+
+    def _look_at(self, kill: _Kill, now_ns: int, memory_back: bool) -> None:
+        for flight in kill.flights:
+            if flight.end == _DYING:
+                flight.end = self._look(flight, memory_back=memory_back)
+            # Unlike the kernel: el7 waits for ever for a victim that cannot die.
+            if flight.end == _DYING and now_ns >= kill.added_ns + self._timeout_ns:
+                flight.end = _PASSED_OVER
+        if not kill.ended_ns and kill.end() != _DYING:
+            kill.ended_ns = now_ns
 
     def _look(self, flight: _Flight, *, memory_back: bool) -> str:
         if self._exited(flight):

@@ -45,10 +45,15 @@ def dying(task: Task, case: Case) -> str:
         return ""
     if task.ident in oc.victims:
         return "an OOM victim that has not gone yet"
+    # Unlike the kernel (el7): it waits for ever; a storm's patience with others is bounded.
+    if not oc.waits_for_others:
+        return ""
     # Unlike the kernel: TIF_MEMDIE (oom_mm later) is not observable. A pending SIGKILL stands
-    # in, so that a victim of the kernel, of another daemon or of an admin is waited for too.
+    # in, so that a victim of the kernel, of another daemon or of an admin is waited for too;
+    # but not one that is stuck (D) on next to nothing, less than a thousandth of totalpages.
     if task.sigkill_pending:
-        return "SIGKILL is pending"
+        little = task.has_mm and task.size_pages * 1000 < case.totalpages
+        return "" if little and task.state == "D" else "SIGKILL is pending"
     # An origin is chosen before anybody looks whether it is exiting.
     if not case.policy.exiting_aborts or not task.has_mm or task.ident in oc.origins:
         return ""

@@ -147,3 +147,7 @@ class AllocatingSampler:
         if self._seen is None or not 0 <= age_ms <= max_age_ms:
             return None
         return self._seen._replace(seen_ms_ago=age_ms)
+
+    def close(self) -> None:
+        """Let go of the round in hand: it refers back to us, and nobody collects cycles."""
+        self._round = None

@@ -17,7 +17,7 @@ __all__ = ["entries", "main"]
 Record = dict[str, Any]
 
 # sd-daemon(3).
-ERR, WARNING, NOTICE, INFO = 3, 4, 5, 6
+NOTICE, INFO = 5, 6
 
 # journalctl MESSAGE_ID=...; made once with `systemd-id128 new`, never to be changed.
 MESSAGE_IDS = {
@@ -69,23 +69,17 @@ def entries(record: Record) -> Iterator[tuple[int, str, Record]]:
         yield NOTICE, record["text"], {"MESSAGE_ID": MESSAGE_IDS["settled"], **fields}
         return
     fields = _fields(record)
-    killed = record["verdict"] == "kill" and bool(record["lines"])
-    # One entry carries the identity of the event; the others belong to it.
+    killed = record["verdict"] == "kill" and bool(record["victims"])
+    # The daemon has said at once, in the kernel's words or its own, what it came to. One entry
+    # carries the identity of the event; the others belong to it.
     named = {**fields, "MESSAGE_ID": MESSAGE_IDS["kill" if killed else "other"]}
-    if killed:
-        # By its place, since a program may call itself "Killed process".
-        killed_line = 2 if record["policy"] == "el7" else 1
-        for number, line in enumerate(record["lines"]):
-            yield ERR, line, (named if number == killed_line else fields)
-        for line in record.get("table", ()):
-            yield INFO, line, fields
-    else:
-        # The daemon has said in its own words, at once, what it came to.
-        yield WARNING, f"decided at {record['trigger']}: {record['verdict']}", named
+    victims = ", ".join(f"{one['pid']} ({one['comm']}, {one['why']})" for one in record["victims"])
+    words = f"decided at {record['trigger']}: {record['verdict'].replace('_', ' ')} {victims}"
+    yield (NOTICE if killed else INFO), words.strip(), named
+    for line in record.get("table", ()):
+        yield INFO, line, fields
     for step in record["trace"]:
         yield INFO, _step(step), fields
-    for note in record.get("notes", ()):
-        yield INFO, note, fields
 
 
 def _to_stderr(priority: int, message: str, fields: Record) -> None:

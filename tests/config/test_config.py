@@ -84,7 +84,7 @@ BAD: list[tuple[str, str]] = [
     ),
     (
         f"[log]\ntop = {BIG}",
-        "log.top: an integer beyond 64 bits is out of range (expected an integer from 0 to 1000)",
+        "log.top: an integer beyond 64 bits is out of range (expected an integer from 0 to 100)",
     ),
     (
         "[watch]\ncgroup = 'system.slice'",

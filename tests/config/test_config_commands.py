@@ -69,7 +69,7 @@ def test_emit_fails_with_one_line_and_hands_nothing_over(
 ) -> None:
     root = tree(tmp_path, {ADMIN: "[log]\ntop = 'all'\n"})
     assert main(["--emit"], root) == 2
-    error = f'{root}/{ADMIN}:2: log.top: "all" is a string (expected an integer from 0 to 1000)\n'
+    error = f'{root}/{ADMIN}:2: log.top: "all" is a string (expected an integer from 0 to 100)\n'
     assert capfd.readouterr() == ("", error)
 
 

@@ -49,7 +49,7 @@ BAD = [
     (
         "log.top=10",
         "log.top=1e1",
-        'settings:24: log.top: "1e1" is a string (expected an integer from 0 to 1000)',
+        'settings:24: log.top: "1e1" is a string (expected an integer from 0 to 100)',
     ),
     (
         "mrelease=true",
