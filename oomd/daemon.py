@@ -259,10 +259,11 @@ class Daemon:
         self._guard.errors.clear()
         # A helper takes memory and the disk: none is started while somebody is dying.
         settled = not self._act.in_flight.busy
+        self._collect()
+        # After that: a second SIGHUP has waited for the first, and should not wait for a turn.
         if self._hung_up and settled and not self._loader.loading:
             self._hung_up = False
             self._begin_reload()
-        self._collect()
         self._teller.flush(monotonic_ms(), calm=settled and self._guard.calm)
         self._ping(monotonic_ms())
 
