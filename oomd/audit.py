@@ -19,6 +19,7 @@ from oomd.oom import (
 )
 from oomd.proc.memcg import read_memcg, read_memcg_meminfo
 from oomd.proc.pressure import read_pressure
+from oomd.proc.probe import probe
 from oomd.proc.rivals import running_rivals
 from oomd.proc.root import Root
 from oomd.proc.snapshot import take_snapshot
@@ -159,5 +160,6 @@ def audit(root: Root, settings: Settings, question: Question, own_pid: int = 0) 
         plan=plan,
         companions=companions,
         ranking=_ranking(snapshot, case, policy),
+        machine=probe(root),
         notes=notes,
     )

@@ -21,12 +21,14 @@ from oomd.helpers import Helpers
 from oomd.log import ERR, INFO, NOTICE, WARNING, Log
 from oomd.mm.policy import policy_for
 from oomd.mm_types import TaskId
+from oomd.proc.probe import probe as machine_probe
 from oomd.proc.rivals import running_rivals
 from oomd.proc.root import ReadError, WritableRoot
 from oomd.proc.snapshot import CannotDecide
 from oomd.proc.sysctl import read_sysctls
 from oomd.proc.task import read_task
-from oomd.report.words import panic_words, threshold_words
+from oomd.proc.vmstat import read_oom_kill
+from oomd.report.words import machine_words, panic_words, threshold_words
 from oomd.sd_notify import SdNotify
 from oomd.settings import Settings
 from oomd.settings_loader import SettingsLoader
@@ -61,6 +63,8 @@ class Daemon:
         self._wake_fd = -1
         self._pinged_ms = 0
         self._said_lost = 0
+        self._was_calm = True
+        self._kernel_kills = read_oom_kill(root)
 
         # First what keeps us alive while the rest is done.
         for words in (exempt_from_oom(root), raise_nofile(), lock_memory()):
@@ -165,7 +169,8 @@ class Daemon:
         kernel = self._root.kernel_release()
         self._say(NOTICE, f"oomd {__version__}, policy {policy.name}, kernel {kernel}")
         self._say(INFO, threshold_words(self._settings))
-        for words in (*panic_words(self._settings, sysctls), *self._watch.notes):
+        says = panic_words(self._settings, sysctls)
+        for words in (machine_words(machine_probe(self._root)), *says, *self._watch.notes):
             self._say(INFO, words)
         rivals = running_rivals(self._root, os.getpid())
         if rivals:
@@ -264,8 +269,21 @@ class Daemon:
         if self._hung_up and settled and not self._loader.loading:
             self._hung_up = False
             self._begin_reload()
+        if self._guard.calm and not self._was_calm:
+            self._see_the_kernel()
+        self._was_calm = self._guard.calm
         self._teller.flush(monotonic_ms(), calm=settled and self._guard.calm)
         self._ping(monotonic_ms())
+
+    def _see_the_kernel(self) -> None:
+        """After a storm: was the kernel's own killer there first?"""
+        kills = read_oom_kill(self._root)
+        if kills is not None and self._kernel_kills is not None and kills > self._kernel_kills:
+            count = kills - self._kernel_kills
+            self._say(
+                WARNING, f"the kernel's own OOM killer has killed {count} processes meanwhile"
+            )
+        self._kernel_kills = kills
 
     def _collect(self) -> None:
         for pid, exit_code in self._helpers.collect():

@@ -16,9 +16,9 @@ from oomd.proc.task import parse_stat
 
 __all__ = ["Settled", "VictimsInFlight", "came_back_kib"]
 
-# Freed pages go through lists that MemAvailable does not count, and may stay there for seconds
-# (per-CPU lists since Linux 6.7). This is how long a kill that has ended waits to see them.
-GRACE_MS = 1000
+# A kill that has ended without its memory waits this long for it, and no longer: whoever takes
+# the memory as fast as it comes back must not outrun the guard.
+GRACE_MS = 100
 
 _DYING = ""
 _GONE = "gone"
@@ -202,7 +202,7 @@ class VictimsInFlight:
         """Look at every victim; the kills that have ended since the last look.
 
         A kill has ended when nobody of it is dying any longer and its memory is back, or has
-        had a second to come back.
+        had its time to come back.
         """
         self._skipped = [f for f in self._skipped if not self._exited(f)]
         settled, waiting = [], []

@@ -87,6 +87,7 @@ def as_json(findings: Findings) -> Json:
             "vm.oom_dump_tasks": sysctls.oom_dump_tasks,
         },
         "meminfo": snapshot.meminfo._asdict(),
+        "zram": [device._asdict() for device in findings.machine.zram],
         "pressure": _pressure(findings.pressure),
         "thresholds": [_threshold(one) for one in findings.thresholds],
         "would_act_now": findings.would_act is not None,

@@ -8,6 +8,7 @@ from rich.text import Text
 from oomd.config import one_line
 from oomd.mm.oom_badness import oom_score
 from oomd.oom import Freed, Kill, LetItExit, NoneKillable, Panic, Value, Wait
+from oomd.proc.probe import ZramDevice
 from oomd.report.findings import Findings, Ranked
 from oomd.report.kernel_log import printable
 from oomd.report.trace import full_trace, victims_of
@@ -28,6 +29,13 @@ def _pages_kib(pages: int, findings: Findings) -> int:
     return pages * findings.snapshot.page_size_bytes // 1024
 
 
+def _zram(device: ZramDevice) -> str:
+    size = mib(device.disk_size_bytes / 1024)
+    if device.mem_used_bytes is None:
+        return f"{device.name}, {size}"
+    return f"{device.name}, {size}, takes {mib(device.mem_used_bytes / 1024)} of memory"
+
+
 def _machine(findings: Findings) -> Table:
     info, sysctls = findings.snapshot.meminfo, findings.sysctls
     table = Table.grid(padding=(0, 2))
@@ -44,6 +52,7 @@ def _machine(findings: Findings) -> Table:
         ("policy", findings.policy),
         ("memory", f"{mib(info.mem_total_kib)}, {mib(info.mem_available_kib)} available"),
         ("swap", swap),
+        *(("zram", _zram(one)) for one in findings.machine.zram if one.disk_size_bytes),
         ("pressure", pressure),
         (
             "sysctls",

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from oomd.mm_types import Pressure, Snapshot, Sysctls, Task
 from oomd.oom import Companion, Decision, KillPlan
+from oomd.proc.probe import Probe
 from oomd.settings import Settings
 from oomd.thresholds import Threshold
 
@@ -37,5 +38,7 @@ class Findings(NamedTuple):
     companions: tuple[Companion, ...]
     ranking: tuple[Ranked, ...]
     """Eligible tasks, worst first, then the others in fork order."""
+    machine: Probe
+    """What the kernel has and lacks."""
     notes: tuple[str, ...]
     """What could not be seen, what stands in, what else runs here. One sentence each."""

@@ -1,9 +1,10 @@
 """Sentences that the daemon's start and the audit both say."""
 
 from oomd.mm_types import Sysctls
+from oomd.proc.probe import Probe
 from oomd.settings import PanicAction, Settings
 
-__all__ = ["panic_words", "threshold_words"]
+__all__ = ["machine_words", "panic_words", "threshold_words"]
 
 _ACTION_WORDS: dict[PanicAction, str] = {
     "sysrq": "the machine is crashed by sysrq, so that kdump sees it",
@@ -37,3 +38,16 @@ def threshold_words(settings: Settings) -> str:
         f"and MemAvailable is at most {stall.available_percent:g} % "
         f"({stall.available_max_mib} MiB)"
     )
+
+
+def machine_words(machine: Probe) -> str:
+    """What this kernel has and lacks, and what stands in, in one line."""
+    zram = ", ".join(one.name for one in machine.zram if one.disk_size_bytes)
+    swap = "swap is on" if machine.has_swap else "no swap: MemAvailable alone is held to its limit"
+    words = [f"{swap} (zram: {zram})" if zram else swap]
+    words.append("PSI" if machine.has_psi else "no PSI: MemAvailable is polled")
+    versions = {1: "cgroup v1", 2: "cgroup v2", "hybrid": "cgroup v1, with v2 beside it"}
+    words.append(versions.get(machine.cgroup_version or 0, "no memory cgroups"))
+    if not machine.has_children_file:
+        words.append("no children files: children are found by their parents' pids")
+    return "; ".join(words)

@@ -54,6 +54,7 @@ SCHEMA = {
         ),
         int,
     ),
+    "zram": [{"name": str, "disk_size_bytes": int, "mem_used_bytes": Maybe(int)}],
     "pressure": Maybe({"some": _STALL, "full": _STALL}),
     "thresholds": [
         {

@@ -23,7 +23,7 @@ TRACE = (
 
 
 def keep_latency(guard: Guarded, figure: Keep, pid: int) -> None:
-    entry = guard.wait_said(rf"Killed process {pid} ")
+    entry = guard.wait_said(rf"^decided at \w+: kill {pid} ")
     settled = guard.wait_said(rf"^{pid} .* came back of")
     milliseconds = entry["OOMD_SIGNAL_AFTER_MS"]
     scan_us = entry["OOMD_SCAN_USEC"]
@@ -58,7 +58,7 @@ def test_a_hog_without_swap_dies_alone(guard: Guarded, figure: Keep) -> None:
 
 def test_the_journal_has_fields(guard: Guarded) -> None:
     hog = guard.hog("--forever")
-    entry = guard.wait_said(rf"Killed process {hog.pid} ")
+    entry = guard.wait_said(rf"^decided at \w+: kill {hog.pid} ")
     assert entry["OOMD_VICTIM_PID"] == str(hog.pid)
     assert entry["OOMD_VICTIM_COMM"] == "hog"
     assert entry["OOMD_VERDICT"] == "kill"

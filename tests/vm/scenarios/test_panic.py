@@ -30,6 +30,8 @@ def test_panic_on_oom_can_be_left_to_the_kernel(guard: Guarded) -> None:
     guard.wait_said("Out of memory: system-wide panic_on_oom is enabled")
     assert hog.alive
     assert guard.killed_pids() == []
+    hog.process.kill()
+    hog.died_of()
     guard.check_untouched()
 
 
@@ -51,4 +53,7 @@ def test_nothing_killable_is_left_to_the_kernel(boot_guarded: Boot) -> None:
     guard.wait_said(r"Out of memory and no killable processes\.\.\.")
     assert hog.alive
     assert guard.killed_pids() == []
+    # Before anything that is killable is started again.
+    hog.process.kill()
+    hog.died_of()
     guard.check_untouched()

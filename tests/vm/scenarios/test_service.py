@@ -54,7 +54,7 @@ def test_sigusr1_decides_at_once(guard: Guarded) -> None:
     hog = guard.hog("--mib 100 --hold")
     guard.machine.run(["kill", "-USR1", guard.main_pid])
     guard.wait_killed(hog.pid)
-    entry = guard.wait_said(rf"Killed process {hog.pid} ")
+    entry = guard.wait_said(rf"^decided at \w+: kill {hog.pid} ")
     assert entry["OOMD_TRIGGER"] == "manual"
     assert guard.killed_pids() == [hog.pid]
     guard.check_untouched()

@@ -18,7 +18,7 @@ def test_an_exiting_hog_is_waited_for(guard: Guarded) -> None:
         guard.wait_said(rf"waiting for {dying.pid} \(dying\): SIGKILL is pending")
         guard.machine.run(["fsfreeze", "-u", "/mnt"])
         assert dying.died_of() == 9
-        guard.wait_said(rf"^{dying.pid} \(dying\) gone")
+        guard.wait_said(rf"^{dying.pid} \(dying\) (gone|reaped) after")
         assert filler.alive
         assert guard.killed_pids() == []
         guard.check_untouched()
