@@ -69,7 +69,8 @@ def entries(record: Record) -> Iterator[tuple[int, str, Record]]:
         yield NOTICE, record["text"], {"MESSAGE_ID": MESSAGE_IDS["settled"], **fields}
         return
     fields = _fields(record)
-    killed = record["verdict"] == "kill" and bool(record["victims"])
+    # The kernel's lines are there once the signal was sent: a kill may also have missed.
+    killed = record["verdict"] == "kill" and bool(record["lines"])
     # The daemon has said at once, in the kernel's words or its own, what it came to. One entry
     # carries the identity of the event; the others belong to it.
     named = {**fields, "MESSAGE_ID": MESSAGE_IDS["kill" if killed else "other"]}
