@@ -42,6 +42,14 @@ MACHINES: dict[str, dict[str, Any]] = {
     "swap": {"tasks": TASKS, "meminfo": AMPLE._replace(swap_total_kib=4000, swap_free_kib=1)},
     "nodes": {"tasks": TASKS, "nodes": [Node(0, 600_000, 500_000)]},
     "large pages": {"tasks": TASKS, "page_size_bytes": 65536},
+    "zram": {
+        "tasks": TASKS,
+        "files": {
+            "sys/block/zram0/disksize": "1073741824\n",
+            "sys/block/zram0/mm_stat": "  400  100  8192  0  8192  0  0  0  0\n",
+            "sys/block/zram1/disksize": "0\n",
+        },
+    },
     "hostile": {
         "tasks": [INIT]
         + [

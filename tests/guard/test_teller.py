@@ -86,11 +86,15 @@ def test_records_wait_for_the_calm_and_then_go_together(telling: Telling) -> Non
     telling.tell("first", "second")
     teller.flush(10**9, calm=False)
     assert telling.helpers.started == []
-    assert teller.pending
+    assert not teller.busy
     teller.flush(10**9, calm=True)
+    assert teller.busy
     telling.end()
     assert telling.told() == ["first", "second"]
-    assert not teller.pending
+    assert not teller.busy
+    # Told once.
+    teller.flush(10**10, calm=True)
+    assert not teller.busy
 
 
 def test_one_helper_at_a_time(telling: Telling) -> None:
@@ -112,9 +116,9 @@ def test_the_helper_of_another_is_none_of_ours(telling: Telling) -> None:
     telling.tell("first")
     telling.teller.flush(0, calm=True)
     telling.teller.ended(1, 1)
-    assert telling.teller.pending
+    assert telling.teller.busy
     telling.end()
-    assert not telling.teller.pending
+    assert not telling.teller.busy
 
 
 def test_the_oldest_records_fall_out_of_a_full_ring_and_are_counted(telling: Telling) -> None:
@@ -123,6 +127,19 @@ def test_the_oldest_records_fall_out_of_a_full_ring_and_are_counted(telling: Tel
     telling.teller.flush(0, calm=True)
     telling.end()
     assert telling.told() == [str(n) for n in range(2, RECORDS_KEPT + 2)]
+
+
+def test_kills_are_the_last_to_fall_out(telling: Telling) -> None:
+    kill = {"kind": "decision", "verdict": "kill", "lines": [], "text": "a kill"}
+    telling.teller.tell(kill)
+    telling.tell(*(str(n) for n in range(RECORDS_KEPT)))
+    assert telling.teller.lost == 1
+    telling.teller.flush(0, calm=True)
+    telling.end()
+    assert telling.told() == ["a kill", *(str(n) for n in range(1, RECORDS_KEPT))]
+    for _ in range(RECORDS_KEPT + 1):
+        telling.teller.tell(kill)
+    assert telling.teller.lost == 2
 
 
 def test_what_a_failed_helper_had_is_told_again_in_order(
@@ -151,4 +168,6 @@ def test_when_no_helper_can_be_had_the_bare_lines_go_to_the_log(telling: Telling
         assert telling.logged() == []
         telling.teller.flush(number * RETRY_MS, calm=True)
     assert telling.logged() == [f"oomd: {line}" for line in (*lines, "1 (x) gone after 3 ms")]
-    assert not telling.teller.pending
+    telling.helpers.refuse = False
+    telling.teller.flush(TRIES * RETRY_MS, calm=True)
+    assert telling.helpers.started == []
