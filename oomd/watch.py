@@ -115,6 +115,10 @@ class Watch:
         if path is None or not self._root.exists(path):
             self.notes = ("no pressure stall information: MemAvailable is polled in its place",)
             return
+        if not self._root.live:
+            # A file of a tree would be written over, and never wake anybody up.
+            self.notes = ("not the live machine: pressure and MemAvailable are polled",)
+            return
         tripwire = open_trigger(
             self._root, path, "some", settings.watch.tripwire_ms, SHORTEST_WINDOW_MS
         )
