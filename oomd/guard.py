@@ -14,7 +14,7 @@ from oomd.mm.constraint import case_of
 from oomd.mm.out_of_memory import out_of_memory
 from oomd.mm.policy import Policy
 from oomd.mm_types import MemInfo, Snapshot, Task
-from oomd.oom import Constraint, NotifierChain, OomControl
+from oomd.oom import Constraint, Freed, NotifierChain, OomControl
 from oomd.proc.allocating import AllocatingSampler
 from oomd.proc.memcg import read_memcg
 from oomd.proc.root import ReadError, Root
@@ -153,8 +153,10 @@ class Guard:
                 # Trust, but measure: memory has to have come back.
                 freed = freed._replace(came_back=not self._watch.still(trigger))
         event = self.decide(trigger, look, freed)
-        # The scan took its time: is it still true that somebody has to die?
-        if trigger != MANUAL and not self._watch.still(trigger):
+        # The scan took its time: is it still true that somebody has to die? Where notifiers have
+        # seen to it that it is not, that is told.
+        freed_enough = isinstance(event.decision, Freed)
+        if trigger != MANUAL and not freed_enough and not self._watch.still(trigger):
             return
         self._act.decided(event)
         self._watch.acted()
