@@ -21,7 +21,7 @@ def _fields(data: bytes) -> dict[bytes, int]:
 
 
 def parse_meminfo(data: bytes) -> MemInfo:
-    """The lines that oomd uses, in KiB. Absent ones are 0, MemTotal must be there.
+    """The lines that oomd uses, in KiB. Absent ones are 0 where no decision hangs on them.
 
     Raises ``Unparsable``.
     """
@@ -29,6 +29,11 @@ def parse_meminfo(data: bytes) -> MemInfo:
     get = fields.get
     if not get(b"MemTotal"):
         raise Unparsable(_FILE, "no MemTotal")
+    # All kernels have these. Where one is torn off, 0 would say that somebody has to die.
+    needed = (b"MemFree", b"SwapFree") if get(b"SwapTotal") else (b"MemFree",)
+    for name in needed:
+        if name not in fields:
+            raise Unparsable(_FILE, f"no {name.decode()}")
     free, buffers, cached = get(b"MemFree", 0), get(b"Buffers", 0), get(b"Cached", 0)
     shmem = get(b"Shmem", 0)
     available = get(b"MemAvailable")
