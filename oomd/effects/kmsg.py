@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 
 from oomd.proc.root import ReadError, WritableRoot
+from oomd.report.kernel_log import printable
 
-__all__ = ["KERN_ERR", "KERN_WARNING", "KmsgWriter", "one_line"]
+__all__ = ["KERN_EMERG", "KERN_ERR", "KERN_WARNING", "KmsgWriter", "kmsg_line"]
 
 # include/linux/kern_levels.h; mm/oom_kill.c says most of its words at KERN_ERR.
+KERN_EMERG = 0
 KERN_ERR = 3
 KERN_WARNING = 4
 
@@ -16,27 +18,14 @@ _LINES_A_KILL = 6
 _LINE_BYTES = 960
 
 
-def _escaped(char: str) -> str:
-    # An undecodable byte is a surrogate of U+DC80 to U+DCFF; no other has a byte to show.
-    errors = "surrogateescape" if "\udc80" <= char <= "\udcff" else "surrogatepass"
-    return "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", errors))
+def kmsg_line(level: int, text: str) -> bytes:
+    """One record for ``/dev/kmsg``: no newline, ESC or other control character inside.
 
-
-def one_line(text: str) -> str:
-    r"""``text`` with all that a terminal would obey as ``\xNN``, one for each byte.
-
-    Control characters, newlines, ESC, direction marks, bytes that are not UTF-8: any process
-    may put them into its comm. Printable characters of any language stay. Text that was made
-    safe before stays as it is.
+    A line whose comms were made safe when it was built stays as it is.
     """
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else _escaped(char) for char in text)
-
-
-def _line(level: int, text: str) -> bytes:
+    body = text if text.isprintable() else printable(text)
     # Cut to what the kernel takes, never in the middle of a character.
-    body = one_line(text).encode()[:_LINE_BYTES].decode("utf-8", "ignore")
+    body = body.encode()[:_LINE_BYTES].decode("utf-8", "ignore")
     return f"<{level}>{body}\n".encode()
 
 
@@ -60,7 +49,7 @@ class KmsgWriter:
         written = 0
         for line, _ in zip(lines, range(_LINES_A_KILL), strict=False):
             try:
-                self._root.write("dev/kmsg", _line(level, line))
+                self._root.write("dev/kmsg", kmsg_line(level, line))
                 written += 1
             except ReadError:
                 self.failed += 1

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from oomd.effects import syscalls
-from oomd.effects.kmsg import one_line
+from oomd.effects.kmsg import KERN_EMERG, KERN_WARNING, kmsg_line
 from oomd.proc.root import ReadError, WritableRoot
 
 __all__ = ["PanicAction", "panic"]
@@ -41,8 +41,8 @@ def panic(
 
     Returns only when the machine goes on, and says in words what was done or refused.
     """
-    level = b"<4>" if action == "defer" else b"<0>"
-    unsaid = _write(root, _KMSG, level + one_line(message).encode() + b"\n")
+    level = KERN_WARNING if action == "defer" else KERN_EMERG
+    unsaid = _write(root, _KMSG, kmsg_line(level, message))
     said = f"its words could not be written: {unsaid}" if unsaid else "its words are in kmsg"
     if action == "defer":
         return f"panic left to the kernel, {said}"
