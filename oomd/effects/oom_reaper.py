@@ -135,12 +135,14 @@ class OomReaper:
         ident, pidfd = entry
         self._head += 1
         started_ns = time.monotonic_ns()
-        result = self.mrelease(pidfd)
-        for _ in range(_RETRIES):
-            if result != -errno.EAGAIN:
-                break
-            time.sleep(_RETRY_SECONDS)
+        try:
             result = self.mrelease(pidfd)
-        os.close(pidfd)
+            for _ in range(_RETRIES):
+                if result != -errno.EAGAIN:
+                    break
+                time.sleep(_RETRY_SECONDS)
+                result = self.mrelease(pidfd)
+        finally:
+            os.close(pidfd)
         self._done.append(Reaped(ident, -result, (time.monotonic_ns() - started_ns) // 1000))
         os.eventfd_write(self._event_fd, 1)

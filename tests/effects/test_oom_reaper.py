@@ -73,18 +73,18 @@ def test_submit_never_waits_and_the_ring_is_bounded(hanging: HangingCall) -> Non
     own = os.open("/dev/null", os.O_RDONLY)
     assert reaper.submit(TaskId(10, 0), own)
     os.eventfd_read(hanging.entered)
-    # The one in the call keeps its place until it is done.
-    taken = [reaper.submit(TaskId(11 + n, 0), own) for n in range(8)]
-    assert taken == [True] * 7 + [False]
+    # Eight wait behind the one in the call.
+    taken = [reaper.submit(TaskId(11 + n, 0), own) for n in range(9)]
+    assert taken == [True] * 8 + [False]
     assert reaper.skipped == 1
     assert reaper.results() == ()
     os.close(own)
     hanging.gate.release()
     done: list[TaskId] = []
-    while len(done) < 8:
+    while len(done) < 9:
         wait_exit(reaper.fileno())
         done += [result.ident for result in reaper.results()]
-    assert [ident.pid for ident in done] == list(range(10, 18))
+    assert [ident.pid for ident in done] == list(range(10, 19))
     assert open_fds() == before | {str(reaper.fileno())}
     os.close(reaper.fileno())
 
@@ -113,6 +113,29 @@ def test_it_gives_up_after_the_kernels_number_of_tries(monkeypatch: pytest.Monke
         assert reaper.submit(TaskId(10, 0), own.fileno())
     assert first_result(reaper).error == errno.EAGAIN
     assert len(tries) == 11
+
+
+def test_an_exception_costs_one_victim_and_no_descriptor() -> None:
+    calls: list[int] = []
+
+    def out_of_memory_at_first(pidfd: int) -> int:
+        calls.append(pidfd)
+        if len(calls) == 1:
+            raise MemoryError
+        return 0
+
+    before = open_fds()
+    reaper = OomReaper(out_of_memory_at_first)
+    reaper.start()
+    with open("/dev/null", "rb") as own:
+        assert reaper.submit(TaskId(10, 0), own.fileno())
+        assert reaper.submit(TaskId(11, 0), own.fileno())
+    # Results come in order: the first victim had its turn, and has no result.
+    assert first_result(reaper).ident == TaskId(11, 0)
+    assert reaper.skipped == 1
+    assert len(calls) == 2
+    assert open_fds() == before | {str(reaper.fileno())}
+    os.close(reaper.fileno())
 
 
 def test_signals_go_to_the_main_thread() -> None:
