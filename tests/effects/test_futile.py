@@ -31,7 +31,9 @@ def test_what_is_futile(freed_kib: int, held_kib: int, shortfall_kib: int, futil
     assert futile == guard.kill_settled(
         freed_kib=freed_kib, held_kib=held_kib, shortfall_kib=shortfall_kib, now_ns=0
     )
-    assert guard.holding(1) == futile
+    assert guard.in_a_row == futile
+    # It takes as much as was short to prove that killing does not help.
+    assert guard.holding(1) == (futile and held_kib >= shortfall_kib)
 
 
 def settle(guard: FutileGuard, now_s: int, *, futile: bool) -> None:
@@ -64,6 +66,30 @@ def test_a_kill_that_was_worth_it_begins_the_count_anew() -> None:
     for futile in (True, False, True):
         settle(guard, 1, futile=futile)
     assert not guard.holding(SECOND_NS)
+
+
+def test_a_row_that_together_held_less_than_was_short_does_not_pause() -> None:
+    """Small children that die before their large parent."""
+    guard = FutileGuard(limit=3, hold_off_ms=60_000)
+
+    def small_one(now_s: int) -> bool:
+        assert guard.kill_settled(
+            freed_kib=0, held_kib=100, shortfall_kib=600, now_ns=now_s * SECOND_NS
+        )
+        return guard.holding(now_s * SECOND_NS)
+
+    assert [small_one(now_s) for now_s in range(1, 6)] == [False] * 5
+    # The sixth makes it 600 KiB: by now the row says something.
+    assert small_one(6)
+    assert guard.in_a_row == 6
+
+
+def test_what_a_row_held_is_forgotten_with_the_row() -> None:
+    guard = FutileGuard(limit=1)
+    for held_kib, freed_kib in ((900, 0), (900, 900)):
+        guard.kill_settled(freed_kib=freed_kib, held_kib=held_kib, shortfall_kib=1000, now_ns=0)
+    assert guard.kill_settled(freed_kib=0, held_kib=900, shortfall_kib=1000, now_ns=0)
+    assert not guard.holding(1)
 
 
 def test_limit_0_switches_it_off() -> None:
