@@ -122,7 +122,7 @@ def test_meminfo_before_memavailable() -> None:
 
 
 def test_meminfo_before_hugetlb() -> None:
-    text = b"MemTotal: 900 kB\nHugePages_Total: 3\nHugepagesize: 2048 kB\n"
+    text = b"MemTotal: 900 kB\nMemFree: 1 kB\nHugePages_Total: 3\nHugepagesize: 2048 kB\n"
     assert parse_meminfo(text).hugetlb_kib == 6144
 
 
