@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from oomd.effects.companions import Suspects, known_sharers, other_companions, still_alike
+from oomd.effects.companions import Suspects, known_sharers, other_companions, still_holding
 from oomd.effects.oom_kill_process import Missed, Victim, kill, kill_companions, open_victim
 from oomd.effects.oom_reaper import OomReaper
 from oomd.effects.thaw import thaw
@@ -88,7 +88,10 @@ class Killer:
         # Before anything that may fail: a victim that nobody knows of would be followed by
         # another at once.
         shortfall_kib = event.look.shortfall_kib(event.trigger)
-        self._in_flight.add(end, end.killed_at_ns, event.look.meminfo, shortfall_kib)
+        pidfd = self._in_flight.add(end, end.killed_at_ns, event.look.meminfo, shortfall_kib)
+        # Not its own: that of a victim which was waited for before, as on a manual trigger, is
+        # closed by now, and the number may soon be another process's.
+        end = end._replace(pidfd=pidfd)
         return self._killed(event, decision, plan, end)
 
     def _killed(self, event: Event, decision: Kill, plan: KillPlan, victim: Victim) -> Record:
@@ -132,7 +135,7 @@ class Killer:
             return
         self._suspects = None
         case, message = of
-        killed = self._kill_companions(suspects.victim, still_alike(self._root, suspects, case))
+        killed = self._kill_companions(suspects.victim, still_holding(self._root, suspects, case))
         self._publish(self._companion_lines(case, message, killed))
 
     def _thaw(self, victim: Task, companions: Iterable[Companion]) -> tuple[str, ...]:

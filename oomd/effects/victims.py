@@ -72,7 +72,15 @@ def came_back_kib(before: MemInfo, now: MemInfo) -> int:
 class _Kill:
     """One kill: the victim first, then its companions."""
 
-    __slots__ = ("added_ns", "before", "ended_ns", "flights", "held_kib", "shortfall_kib")
+    __slots__ = (
+        "added_ns",
+        "before",
+        "ended_ns",
+        "flights",
+        "freed_kib",
+        "held_kib",
+        "shortfall_kib",
+    )
 
     def __init__(
         self, flight: _Flight, added_ns: int, before: MemInfo, held_kib: int, shortfall_kib: int
@@ -82,6 +90,7 @@ class _Kill:
         self.before = before
         self.held_kib = held_kib
         self.shortfall_kib = shortfall_kib
+        self.freed_kib = 0
         self.ended_ns = 0
         """When nobody was dying any longer. 0: somebody is."""
 
@@ -150,31 +159,47 @@ class VictimsInFlight:
         return bool(self._kills)
 
     def not_back(self) -> frozenset[TaskId]:
-        """Victims that have gone without their memory: somebody else may have the same mm."""
-        return frozenset(kill.victim.task.ident for kill in self._kills if kill.ended_ns)
+        """Victims that have gone, and of whose memory not a tenth has come back.
 
-    def add(self, victim: Victim, now_ns: int, before: MemInfo, shortfall_kib: int = 0) -> None:
-        """Wait for one kill, from the signal on.
+        Somebody else may have the same mm.
+        """
+        return frozenset(
+            kill.victim.task.ident
+            for kill in self._kills
+            if kill.ended_ns and kill.freed_kib * 10 < kill.held_kib
+        )
+
+    def add(self, victim: Victim, now_ns: int, before: MemInfo, shortfall_kib: int = 0) -> int:
+        """Wait for one kill, from the signal on. The pidfd by which it is held, or -1.
 
         ``before`` is memory before it, ``shortfall_kib`` what was missing to the threshold. A
         process that was dying already, and was sent no signal, is waited for in the same way.
+        One that is known already goes on being held by the pidfd that it came with first.
         """
         for flight in self._not_known_yet((victim,)):
             held_kib = victim.task.size_pages * self._page_kib
             self._kills.append(_Kill(flight, now_ns, before, held_kib, shortfall_kib))
+            return flight.pidfd
+        ident = victim.task.ident
+        known = (*self._skipped, *self._waited_for())
+        return next((f.pidfd for f in known if f.victim.task.ident == ident), -1)
 
     def join(self, ident: TaskId, companions: Iterable[Victim]) -> None:
         """Wait for the victim's companions too; they are its kill's, and have its time."""
-        for kill in self._kills:
-            if kill.victim.task.ident != ident:
+        # By any of its flights: a manual kill may choose one that is another's companion.
+        kills = (k for k in self._kills if any(f.victim.task.ident == ident for f in k.flights))
+        kill = next(kills, None)
+        for flight in self._not_known_yet(companions):
+            if kill is None:
+                # That kill has settled, so they are not waited for, only remembered.
+                flight.end = _PASSED_OVER
+                self._skipped.append(flight)
                 continue
-            for flight in self._not_known_yet(companions):
-                kill.flights.append(flight)
-                kill.ended_ns = 0
-                # Who shares the victim's mm holds nothing of its own.
-                if flight.victim.why != "sharing_mm":
-                    kill.held_kib += flight.victim.task.size_pages * self._page_kib
-            return
+            kill.flights.append(flight)
+            kill.ended_ns = 0
+            # Who shares the victim's mm holds nothing of its own.
+            if flight.victim.why != "sharing_mm":
+                kill.held_kib += flight.victim.task.size_pages * self._page_kib
 
     def _not_known_yet(self, victims: Iterable[Victim]) -> tuple[_Flight, ...]:
         # A process that is waited for or passed over already keeps the time it was given.
@@ -207,7 +232,7 @@ class VictimsInFlight:
         self._skipped = [f for f in self._skipped if not self._exited(f)]
         settled, waiting = [], []
         for kill in self._kills:
-            freed_kib = came_back_kib(kill.before, memory)
+            freed_kib = kill.freed_kib = came_back_kib(kill.before, memory)
             memory_back = freed_kib * 2 >= kill.held_kib
             self._look_at(kill, now_ns, memory_back)
             grace_over = now_ns >= kill.ended_ns + GRACE_MS * 1_000_000

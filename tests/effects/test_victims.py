@@ -7,7 +7,7 @@ import pytest
 
 from oomd.effects.oom_kill_process import Victim, kill, kill_companions, open_victim
 from oomd.effects.victims import VictimsInFlight
-from oomd.mm_types import Task
+from oomd.mm_types import MemInfo, Task
 from oomd.oom import Companion
 from oomd.proc.root import WritableRoot
 from tests.effects.children import LyingRoot, OwnChildren, has_exited, open_fds, task_of, wait_exit
@@ -18,6 +18,11 @@ ROOT = WritableRoot()
 MS = 1_000_000
 TIMEOUT_MS = 1000
 PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
+
+BEFORE = MemInfo(1 << 40, 0, 500)
+"""Memory at the kill: nothing that any child here holds is back."""
+BACK = BEFORE._replace(mem_available_kib=1 << 30)
+"""More than any child here held."""
 
 
 def killed(task: Task) -> Victim:
@@ -34,24 +39,26 @@ def test_a_zombie_is_gone(children: OwnChildren) -> None:
     task = task_of(child.pid)
     flights = VictimsInFlight(ROOT, TIMEOUT_MS)
     victim = killed(task)
-    flights.add([victim], 0, free_kib=500)
+    assert flights.add(victim, 0, BEFORE, shortfall_kib=77) == victim.pidfd
     assert flights.victims == {task.ident}
     assert flights.pidfds() == [victim.pidfd]
-    assert flights.deadline_ns() == TIMEOUT_MS * MS
+    assert flights.busy
     wait_exit(victim.pidfd)
     # Nobody has waited for it yet.
     assert task_of(child.pid).state == "Z"
-    (settled,) = flights.sweep(20 * MS, free_kib=740)
+    held_kib = task.size_pages * PAGE_KIB
+    now = BEFORE._replace(mem_available_kib=500 + held_kib)
+    (settled,) = flights.sweep(20 * MS, now)
     assert settled.task == task
     assert settled.end == "gone"
     assert settled.took_ms == 20
-    assert settled.held_kib == task.size_pages * PAGE_KIB
-    assert settled.freed_kib == 240
+    assert settled.held_kib == settled.freed_kib == held_kib
+    assert settled.shortfall_kib == 77
     assert settled.killed
     assert flights.victims == flights.passed_over == frozenset()
     assert flights.pidfds() == []
-    assert flights.deadline_ns() is None
-    assert flights.sweep(30 * MS, free_kib=740) == ()
+    assert not flights.busy
+    assert flights.sweep(30 * MS, now) == ()
     child.communicate()
     assert open_fds() == before
 
@@ -61,20 +68,24 @@ def test_a_stuck_victim_is_passed_over_when_its_time_is_up(children: OwnChildren
     child = children.start_stuck_dying()
     task = task_of(child.pid)
     flights = VictimsInFlight(ROOT, TIMEOUT_MS)
-    flights.add([killed(task)], 5 * MS, free_kib=0)
-    assert flights.sweep((5 + TIMEOUT_MS) * MS - 1, free_kib=10**9) == ()
+    flights.add(killed(task), 5 * MS, BEFORE)
+    assert flights.sweep((5 + TIMEOUT_MS) * MS - 1, BACK) == ()
     assert flights.victims == {task.ident}
-    (settled,) = flights.sweep((5 + TIMEOUT_MS) * MS, free_kib=0)
+    # At once, whether anything came back or not.
+    (settled,) = flights.sweep((5 + TIMEOUT_MS) * MS, BEFORE)
     assert settled.end == "passed over"
     assert settled.took_ms == TIMEOUT_MS
+    assert settled.freed_kib == 0
+    assert not flights.busy
+    assert flights.not_back() == frozenset()
     assert flights.victims == frozenset()
     assert flights.passed_over == {task.ident}
     # Remembered until it is gone.
-    assert flights.sweep(10**6 * MS, free_kib=0) == ()
+    assert flights.sweep(10**6 * MS, BEFORE) == ()
     assert flights.passed_over == {task.ident}
     children.let_die(child.pid)
     child.communicate()
-    assert flights.sweep(10**6 * MS, free_kib=0) == ()
+    assert flights.sweep(10**6 * MS, BEFORE) == ()
     assert flights.passed_over == frozenset()
     assert open_fds() == before
 
@@ -83,14 +94,15 @@ def test_a_victim_whose_memory_process_mrelease_took_is_reaped(children: OwnChil
     child = children.start_stuck_dying()
     task = task_of(child.pid)
     flights = VictimsInFlight(ROOT, TIMEOUT_MS)
-    flights.add([killed(task)], 0, free_kib=0)
+    flights.add(killed(task), 0, BEFORE)
     flights.reaped(task.ident)
-    (settled,) = flights.sweep(1, free_kib=0)
+    assert flights.passed_over == {task.ident}
+    (settled,) = flights.sweep(1, BACK)
     assert settled.end == "reaped"
     assert flights.passed_over == {task.ident}
     children.let_die(child.pid)
     child.wait()
-    flights.sweep(2, free_kib=0)
+    flights.sweep(2, BACK)
     assert flights.passed_over == frozenset()
 
 
@@ -113,9 +125,10 @@ def test_a_victim_without_an_mm_is_reaped_once_the_memory_is_back(
     path = f"proc/{child.pid}/oom_score"
     root = LyingRoot({path: scores[0]})
     flights = VictimsInFlight(root, TIMEOUT_MS)
-    flights.add([killed(task)], 0, free_kib=0)
+    flights.add(killed(task), 0, BEFORE)
     root.lies[path] = scores[1]
-    settled = flights.sweep(1, free_kib=int(1000 * PAGE_KIB * freed_share))
+    available_kib = BEFORE.mem_available_kib + int(1000 * PAGE_KIB * freed_share)
+    settled = flights.sweep(1, BEFORE._replace(mem_available_kib=available_kib))
     assert [s.end for s in settled] == ends
 
 
@@ -125,13 +138,14 @@ def test_a_kill_ends_with_its_last_companion(children: OwnChildren) -> None:
     companions = [Companion(task_of(stuck.pid), "oom_group")]
     with_it = [e for e in kill_companions(ROOT, companions) if isinstance(e, Victim)]
     flights = VictimsInFlight(ROOT, TIMEOUT_MS)
-    flights.add([victim, *with_it], 0, free_kib=0)
+    flights.add(victim, 0, BEFORE)
+    flights.join(victim.task.ident, with_it)
     wait_exit(victim.pidfd)
-    assert flights.sweep(1, free_kib=0) == ()
+    assert flights.sweep(1, BACK) == ()
     assert flights.victims == {with_it[0].task.ident}
     children.let_die(stuck.pid)
     wait_exit(with_it[0].pidfd)
-    (settled,) = flights.sweep(2, free_kib=0)
+    (settled,) = flights.sweep(2, BACK)
     assert settled.end == "gone"
     # Both held memory of their own.
     assert settled.held_kib == PAGE_KIB * (victim.task.size_pages + with_it[0].task.size_pages)
@@ -143,9 +157,10 @@ def test_who_shares_the_mm_is_empty_when_the_victim_is(children: OwnChildren) ->
     victim = killed(task_of(child.pid))
     sharer = killed(task_of(other.pid))._replace(why="sharing_mm")
     flights = VictimsInFlight(ROOT, TIMEOUT_MS)
-    flights.add([victim, sharer], 0, free_kib=0)
+    flights.add(victim, 0, BEFORE)
+    flights.join(victim.task.ident, [sharer])
     flights.reaped(victim.task.ident)
-    (settled,) = flights.sweep(1, free_kib=0)
+    (settled,) = flights.sweep(1, BACK)
     assert settled.end == "reaped"
     assert settled.held_kib == victim.task.size_pages * PAGE_KIB
     assert flights.passed_over == {victim.task.ident, sharer.task.ident}
@@ -156,13 +171,13 @@ def test_two_kills_settle_each_on_its_own(children: OwnChildren) -> None:
     stuck, child = children.start_stuck_dying(), children.start_ready()
     first, second = task_of(stuck.pid), task_of(child.pid)
     flights = VictimsInFlight(ROOT, TIMEOUT_MS)
-    flights.add([killed(first)], 0, free_kib=0)
+    flights.add(killed(first), 0, BEFORE)
     victim = killed(second)
-    flights.add([victim], 100 * MS, free_kib=0)
+    flights.add(victim, 100 * MS, BEFORE)
     wait_exit(victim.pidfd)
-    assert [s.task for s in flights.sweep(200 * MS, free_kib=0)] == [second]
+    assert [s.task for s in flights.sweep(200 * MS, BACK)] == [second]
     assert flights.victims == {first.ident}
-    assert [s.task for s in flights.sweep(TIMEOUT_MS * MS, free_kib=0)] == [first]
+    assert [s.task for s in flights.sweep(TIMEOUT_MS * MS, BACK)] == [first]
 
 
 def test_a_process_that_dies_by_itself_is_waited_for_once(children: OwnChildren) -> None:
@@ -170,40 +185,81 @@ def test_a_process_that_dies_by_itself_is_waited_for_once(children: OwnChildren)
     task = task_of(child.pid)
     flights = VictimsInFlight(ROOT, TIMEOUT_MS)
     before = open_fds()
+    held = []
     for now_ms in (0, 10):
         victim = open_victim(ROOT, task, "dying")
         assert isinstance(victim, Victim)
-        flights.add([victim], now_ms * MS, free_kib=0)
-    assert len(open_fds() - before) == 1
-    (settled,) = flights.sweep(TIMEOUT_MS * MS, free_kib=0)
+        held.append(flights.add(victim, now_ms * MS, BEFORE))
+    # The number that the second one came with is closed, and may soon be another process's.
+    assert held[0] == held[1]
+    assert open_fds() - before == {str(held[0])}
+    (settled,) = flights.sweep(TIMEOUT_MS * MS, BEFORE)
     assert settled.end == "passed over"
     assert not settled.killed
     victim = open_victim(ROOT, task, "dying")
     assert isinstance(victim, Victim)
-    flights.add([victim], TIMEOUT_MS * MS, free_kib=0)
+    assert flights.add(victim, TIMEOUT_MS * MS, BEFORE) == held[0]
     assert flights.victims == frozenset()
     children.let_die(child.pid)
     child.wait()
-    flights.sweep(TIMEOUT_MS * MS, free_kib=0)
+    flights.sweep(TIMEOUT_MS * MS, BEFORE)
+    assert open_fds() == before
+
+
+def test_a_companion_that_is_chosen_by_hand_takes_its_own_along(children: OwnChildren) -> None:
+    first, second, third = (children.start_stuck_dying() for _ in range(3))
+    flights = VictimsInFlight(ROOT, TIMEOUT_MS)
+    before = open_fds()
+    victim = killed(task_of(first.pid))
+    companion, its_own = (
+        killed(task_of(child.pid))._replace(why="oom_group") for child in (second, third)
+    )
+    flights.add(victim, 0, BEFORE)
+    flights.join(victim.task.ident, [companion])
+    # A second kill, of the companion, and with it another process.
+    again = killed(companion.task)
+    assert flights.add(again, 1, BEFORE) == companion.pidfd
+    flights.join(companion.task.ident, [its_own])
+    assert flights.victims == {one.task.ident for one in (victim, companion, its_own)}
+    for child in (first, second, third):
+        children.let_die(child.pid)
+        child.wait()
+    (settled,) = flights.sweep(2, BACK)
+    assert settled.task == victim.task
+    assert open_fds() == before
+
+
+def test_who_joins_a_kill_that_has_settled_is_remembered(children: OwnChildren) -> None:
+    before = open_fds()
+    stuck = children.start_stuck_dying()
+    late = killed(task_of(stuck.pid))
+    flights = VictimsInFlight(ROOT, TIMEOUT_MS)
+    flights.join(Task(10, 500).ident, [late])
+    assert not flights.busy
+    assert flights.passed_over == {late.task.ident}
+    children.let_die(stuck.pid)
+    stuck.communicate()
+    flights.sweep(1, BEFORE)
+    assert flights.passed_over == frozenset()
     assert open_fds() == before
 
 
 def test_a_new_timeout_holds_for_those_in_flight_too(children: OwnChildren) -> None:
     child = children.start_stuck_dying()
     flights = VictimsInFlight(ROOT, TIMEOUT_MS)
-    flights.add([killed(task_of(child.pid))], 0, free_kib=0)
+    flights.add(killed(task_of(child.pid)), 0, BEFORE)
     flights.configure(10)
-    assert flights.deadline_ns() == 10 * MS
-    assert [s.end for s in flights.sweep(10 * MS, free_kib=0)] == ["passed over"]
+    assert flights.sweep(10 * MS - 1, BEFORE) == ()
+    assert [s.end for s in flights.sweep(10 * MS, BEFORE)] == ["passed over"]
     children.let_die(child.pid)
     child.wait()
-    flights.sweep(11 * MS, free_kib=0)
+    flights.sweep(11 * MS, BEFORE)
 
 
 def test_no_victims_no_kill() -> None:
     flights = VictimsInFlight(ROOT, TIMEOUT_MS)
-    flights.add([], 0, free_kib=0)
-    assert flights.sweep(1, free_kib=0) == ()
+    assert not flights.busy
+    assert flights.sweep(1, BACK) == ()
 
 
 STAT = "%d (x) %s 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 %d 0 %d 0 0 0 0\n"
@@ -227,9 +283,9 @@ def test_without_a_pidfd_stat_tells(
 ) -> None:
     root = fake_tree({"proc/10/stat": stat.encode()} if stat else {})
     flights = VictimsInFlight(root, TIMEOUT_MS)
-    flights.add([Victim(Task(10, 500), -1)], 0, free_kib=0)
+    assert flights.add(Victim(Task(10, 500), -1), 0, BEFORE) == -1
     assert flights.pidfds() == []
-    assert [s.end for s in flights.sweep(1, free_kib=0)] == (["gone"] if gone else [])
+    assert [s.end for s in flights.sweep(1, BEFORE)] == (["gone"] if gone else [])
 
 
 def test_the_stuck_child_of_these_tests_is_stuck(children: OwnChildren) -> None:
