@@ -10,32 +10,36 @@ from typing import NamedTuple
 import oomd.proc.kcmp  # noqa: F401
 from oomd.mm.oom_badness import Case
 from oomd.mm.oom_kill_process import oom_group_to_kill, sharers_to_kill
-from oomd.mm_types import Task
+from oomd.mm_types import Task, TaskId
 from oomd.oom import Companion
 from oomd.proc.memcg import read_oom_group
 from oomd.proc.relatives import (
     candidates_for_sharing,
     confirm_sharers,
     find_sharers,
-    presumed_same_mm,
 )
 from oomd.proc.root import Root
 from oomd.proc.task import read_task
 
-__all__ = ["Suspects", "known_sharers", "other_companions", "still_alike"]
+__all__ = ["Suspects", "known_sharers", "other_companions", "still_holding"]
 
 
 class Suspects(NamedTuple):
-    """Processes of exactly the victim's sizes that kcmp could not be asked about in time."""
+    """Processes of the victim's size that kcmp could not be asked about in time."""
 
     victim: Task
     tasks: tuple[Task, ...]
 
 
 def _alike(victim: Task, tasks: Iterable[Task]) -> tuple[Task, ...]:
-    tasks = tuple(tasks)
-    same = presumed_same_mm(victim, tasks)
-    return tuple(task for task in tasks if task.ident in same)
+    # One mm shows one address space and, but for what it grew by between two reads, one size.
+    slack_pages = victim.size_pages // 64
+    return tuple(
+        task
+        for task in tasks
+        if task.total_vm_pages == victim.total_vm_pages
+        and abs(task.size_pages - victim.size_pages) <= slack_pages
+    )
 
 
 def known_sharers(
@@ -73,11 +77,18 @@ def other_companions(
     return tuple(unique.values()), Suspects(victim, _alike(victim, found.unconfirmed))
 
 
-def still_alike(root: Root, suspects: Suspects, case: Case) -> tuple[Companion, ...]:
-    """The victim has gone and its memory has not come back: these still hold exactly that much."""
+def still_holding(root: Root, suspects: Suspects, case: Case) -> tuple[Companion, ...]:
+    """The victim has gone and its memory has not come back: these hold as much as it did.
+
+    A twin with an mm of its own does not come under suspicion: with its victim the memory of one
+    of the two would have come back.
+    """
     # Unlike the kernel, which knows who shares an mm: three facts together stand in for one.
     page_size_bytes = root.page_size_bytes()
-    now = (read_task(root, task.pid, page_size_bytes) for task in suspects.tasks)
-    idents = {task.ident for task in suspects.tasks}
-    alive = [task for task in now if task is not None and task.ident in idents]
-    return sharers_to_kill(suspects.victim, _alike(suspects.victim, alive), case)
+    # Once each: who could not be asked about at first was asked about again with all the rest.
+    holding: dict[TaskId, Task] = {}
+    for task in suspects.tasks:
+        now = read_task(root, task.pid, page_size_bytes)
+        if now is not None and now.ident == task.ident and now.size_pages >= task.size_pages:
+            holding[now.ident] = now
+    return sharers_to_kill(suspects.victim, holding.values(), case)
