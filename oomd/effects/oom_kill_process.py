@@ -22,6 +22,12 @@ __all__ = ["Missed", "Victim", "kill", "kill_companions", "open_victim"]
 # Companions beyond this many are not held open: a memory.oom.group may have thousands.
 _HELD_OPEN = 128
 
+# pidfd_open(2) cannot have what it needs, whoever is asked for: no other would do better.
+_SHORT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+# Reasons that the next attempt would find again, and the next decision would not know of.
+_STAYS_SO = ("cannot be checked again", "SIGKILL refused")
+
 
 class Victim(NamedTuple):
     """A process that was checked while it was held, and perhaps killed."""
@@ -99,12 +105,12 @@ def open_victim(root: WritableRoot, task: Task, why: str = "chosen") -> Victim |
     # EPERM is no error of pidfd_open(2): a seccomp filter older than the call answers so.
     if pidfd < 0 and pidfd not in (-errno.ENOSYS, -errno.EPERM):
         reason = f"pidfd_open: {errno.errorcode.get(-pidfd, -pidfd)}"
-        return Missed(task, reason, why, refused=True)
+        return Missed(task, reason, why, refused=-pidfd not in _SHORT_OF)
     changed = _changed(root, task, adj_decided=why == "chosen")
     if changed:
         if pidfd >= 0:
             os.close(pidfd)
-        return Missed(task, changed, why, refused=changed.startswith("cannot be checked"))
+        return Missed(task, changed, why, refused=changed.startswith(_STAYS_SO))
     return Victim(task, max(pidfd, -1), why)
 
 
@@ -138,7 +144,7 @@ def kill(
         return victim._replace(killed_at_ns=clock())
     if victim.pidfd >= 0:
         os.close(victim.pidfd)
-    return Missed(victim.task, failed, victim.why, refused=failed.startswith("SIGKILL refused"))
+    return Missed(victim.task, failed, victim.why, refused=failed.startswith(_STAYS_SO))
 
 
 def kill_companions(

@@ -26,16 +26,17 @@ __all__ = [
 _PAUSE = "import signal\nprint(flush=True)\nwhile True: signal.pause()\n"
 
 # Another process in the same mm, as vfork(2) or a threading library of old makes one. It runs
-# pause(3) itself, so that no Python of the shared interpreter runs twice.
+# pause(3) itself, so that no Python of the shared interpreter runs twice; the first one stops, so
+# that their sizes stay what they are.
 _SHARE_MM = """
-import ctypes, mmap
+import ctypes, mmap, os, signal
 libc = ctypes.CDLL(None)
 stack = mmap.mmap(-1, 65536)
 top = ctypes.addressof(ctypes.c_char.from_buffer(stack)) + 65536
 libc.clone.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
 CLONE_VM, SIGCHLD = 0x100, 17
 print(libc.clone(ctypes.cast(libc.pause, ctypes.c_void_p), top, CLONE_VM | SIGCHLD, 0), flush=True)
-libc.pause()
+os.kill(os.getpid(), signal.SIGSTOP)
 """
 
 _PTRACE_DETACH = 17
@@ -100,11 +101,15 @@ class OwnChildren:
         return child
 
     def start_sharing_mm(self) -> tuple[int, int]:
-        """Two processes with one mm: the child, and the one that it cloned."""
+        """Two processes with one mm, both at rest: the child, and the one that it cloned."""
         child = self.start(_SHARE_MM)
         assert child.stdout is not None
         sharer = int(child.stdout.readline())
         self.hold(sharer)
+        os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
+        # Not before it sleeps in pause(3) has it touched the last page that it will.
+        while task_of(sharer).state != "S":
+            os.sched_yield()
         return child.pid, sharer
 
     def start_stuck_dying(self, mib: int = 1) -> subprocess.Popen[str]:

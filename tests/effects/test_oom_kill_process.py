@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +50,11 @@ def missed(end: Victim | Missed) -> str:
     return end.reason
 
 
+def refused(end: Victim | Missed) -> bool:
+    assert isinstance(end, Missed)
+    return end.refused
+
+
 def test_a_child_is_killed_through_its_pidfd(children: OwnChildren) -> None:
     child = children.start_ready()
     killed = kill(ROOT, opened(task_of(child.pid)), clock=lambda: 7)
@@ -74,25 +80,33 @@ def test_a_reused_pid_is_missed(children: OwnChildren) -> None:
     task = task_of(child.pid)
     before = open_fds()
     stranger = task._replace(starttime_ticks=task.starttime_ticks - 1)
-    assert "another process's" in missed(open_victim(ROOT, stranger))
+    end = open_victim(ROOT, stranger)
+    assert "another process's" in missed(end)
+    assert not refused(end)
     assert open_fds() == before
     assert child.poll() is None
 
 
 @pytest.mark.parametrize(
-    ("adj", "reason"),
+    ("adj", "reason", "again"),
     [
-        (b"-1000\n", "oom_score_adj -1000 is never killed"),
-        (b"300\n", "changed from 0 to 300"),
-        (b"", "no number"),
+        # The next decision knows the new one.
+        (b"-1000\n", "oom_score_adj -1000 is never killed", True),
+        (b"300\n", "changed from 0 to 300", True),
+        # The next decision would come to the same.
+        (b"", "no number", False),
     ],
 )
-def test_a_changed_oom_score_adj_is_missed(children: OwnChildren, adj: bytes, reason: str) -> None:
+def test_a_changed_oom_score_adj_is_missed(
+    children: OwnChildren, adj: bytes, reason: str, again: bool
+) -> None:
     child = children.start_ready()
     task = task_of(child.pid)._replace(oom_score_adj=0)
     before = open_fds()
     root = LyingRoot({f"proc/{child.pid}/oom_score_adj": adj})
-    assert reason in missed(open_victim(root, task))
+    end = open_victim(root, task)
+    assert reason in missed(end)
+    assert refused(end) != again
     assert open_fds() == before
     assert child.poll() is None
 
@@ -108,19 +122,21 @@ def test_a_companion_dies_whatever_its_new_oom_score_adj_but_minus_1000(
         }
     )
     companions = [Companion(task_of(pid), "oom_group") for pid in (child.pid, spared.pid)]
-    killed, refused = kill_companions(root, companions)
+    killed, not_killed = kill_companions(root, companions)
     assert isinstance(killed, Victim)
     os.close(killed.pidfd)
     assert child.wait() == -signal.SIGKILL
-    assert missed(refused) == "oom_score_adj -1000 is never killed"
-    assert refused.why == "oom_group"
+    assert missed(not_killed) == "oom_score_adj -1000 is never killed"
+    assert not_killed.why == "oom_group"
     assert spared.poll() is None
 
 
 def test_a_torn_stat_is_missed(children: OwnChildren) -> None:
     child = children.start_ready()
     root = LyingRoot({f"proc/{child.pid}/stat": b"1 (x) S 1"})
-    assert "cannot be checked again" in missed(open_victim(root, task_of(child.pid)))
+    end = open_victim(root, task_of(child.pid))
+    assert "cannot be checked again" in missed(end)
+    assert refused(end)
     assert child.poll() is None
 
 
@@ -133,7 +149,10 @@ def test_what_turned_out_to_be_a_kernel_thread_is_missed(children: OwnChildren) 
         return b" ".join(fields)
 
     root = LyingRoot({f"proc/{child.pid}/stat": with_pf_kthread})
-    assert missed(open_victim(root, task_of(child.pid))) == "a kernel thread is never killed"
+    end = open_victim(root, task_of(child.pid))
+    assert missed(end) == "a kernel thread is never killed"
+    # Every scan that reads this stat knows.
+    assert not refused(end)
     assert child.poll() is None
 
 
@@ -150,15 +169,20 @@ def test_what_turned_out_to_be_a_kernel_thread_is_missed(children: OwnChildren) 
     ],
 )
 def test_what_is_never_killed_is_not_even_opened(task: Task, reason: str) -> None:
-    assert missed(open_victim(ROOT, task)) == reason
+    end = open_victim(ROOT, task)
+    assert missed(end) == reason
+    assert refused(end)
     (end,) = kill_companions(ROOT, [Companion(task, "sharing_mm")])
     assert missed(end) == reason
+    assert refused(end)
 
 
 @pytest.mark.usefixtures("no_signals")
 def test_a_recorded_tree_kills_nobody(tmp_path: os.PathLike[str]) -> None:
     root = WritableRoot(os.fspath(tmp_path))
-    assert missed(open_victim(root, Task(99, 0))) == "this is not the live machine"
+    end = open_victim(root, Task(99, 0))
+    assert missed(end) == "this is not the live machine"
+    assert refused(end)
 
 
 def test_a_process_that_is_gone_is_missed(children: OwnChildren) -> None:
@@ -166,7 +190,9 @@ def test_a_process_that_is_gone_is_missed(children: OwnChildren) -> None:
     task = task_of(child.pid)
     child.kill()
     child.wait()
-    assert missed(open_victim(ROOT, task)).startswith("gone before the signal")
+    end = open_victim(ROOT, task)
+    assert missed(end).startswith("gone before the signal")
+    assert not refused(end)
 
 
 def test_a_process_that_goes_after_the_check_is_missed_and_let_go(children: OwnChildren) -> None:
@@ -175,14 +201,18 @@ def test_a_process_that_goes_after_the_check_is_missed_and_let_go(children: OwnC
     victim = opened(task_of(child.pid))
     child.kill()
     child.communicate()
-    assert missed(kill(ROOT, victim)) == "gone before the signal"
+    end = kill(ROOT, victim)
+    assert missed(end) == "gone before the signal"
+    assert not refused(end)
     assert open_fds() == before
 
 
 def test_eperm_is_an_answer(children: OwnChildren, monkeypatch: pytest.MonkeyPatch) -> None:
     victim = opened(task_of(children.start_ready().pid))
     monkeypatch.setattr(syscalls, "pidfd_send_signal", lambda *_: -errno.EPERM)
-    assert missed(kill(ROOT, victim)) == "SIGKILL refused: EPERM"
+    end = kill(ROOT, victim)
+    assert missed(end) == "SIGKILL refused: EPERM"
+    assert refused(end)
 
 
 def test_no_descriptor_left_is_an_answer(
@@ -190,7 +220,20 @@ def test_no_descriptor_left_is_an_answer(
 ) -> None:
     task = task_of(children.start_ready().pid)
     monkeypatch.setattr(syscalls, "pidfd_open", lambda _: -errno.EMFILE)
-    assert missed(open_victim(ROOT, task)) == "pidfd_open: EMFILE"
+    end = open_victim(ROOT, task)
+    assert missed(end) == "pidfd_open: EMFILE"
+    # To pass over this one for it would be to pass over everybody, one by one.
+    assert not refused(end)
+
+
+def test_a_process_that_pidfd_open_never_takes_is_refused(
+    children: OwnChildren, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = task_of(children.start_ready().pid)
+    monkeypatch.setattr(syscalls, "pidfd_open", lambda _: -errno.EINVAL)
+    end = open_victim(ROOT, task)
+    assert missed(end) == "pidfd_open: EINVAL"
+    assert refused(end)
 
 
 @pytest.mark.usefixtures("no_pidfds")
@@ -207,8 +250,37 @@ def test_without_pidfds_the_other_check_counts(children: OwnChildren) -> None:
     child = children.start_ready()
     victim = opened(task_of(child.pid))
     root = LyingRoot({f"proc/{child.pid}/oom_score_adj": b"-1000\n"})
-    assert missed(kill(root, victim)) == "oom_score_adj -1000 is never killed"
+    end = kill(root, victim)
+    assert missed(end) == "oom_score_adj -1000 is never killed"
+    assert not refused(end)
     assert child.poll() is None
+
+
+@pytest.mark.usefixtures("no_pidfds")
+def test_without_pidfds_what_cannot_be_checked_again_is_refused(children: OwnChildren) -> None:
+    child = children.start_ready()
+    victim = opened(task_of(child.pid))
+    root = LyingRoot({f"proc/{child.pid}/stat": b"1 (x) S 1"})
+    end = kill(root, victim)
+    assert "cannot be checked again" in missed(end)
+    assert refused(end)
+    assert child.poll() is None
+
+
+@pytest.mark.usefixtures("no_pidfds")
+def test_without_pidfds_eperm_is_an_answer(
+    children: OwnChildren, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = opened(task_of(children.start_ready().pid))
+
+    def not_permitted(*_: int) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "kill", not_permitted)
+        end = kill(ROOT, victim)
+    assert missed(end) == "SIGKILL refused: EPERM"
+    assert refused(end)
 
 
 def test_a_process_that_shares_the_mm_dies_with_the_victim(children: OwnChildren) -> None:
@@ -240,8 +312,9 @@ def test_many_companions_do_not_take_all_descriptors(
 
 def test_the_kill_path_loads_no_heavy_module() -> None:
     banned = {"socket", "subprocess", "logging", "json", "threading", "dataclasses", "inspect"}
-    room = ("futile", "kmsg", "oom_kill_process", "oom_reaper", "panic", "protect", "thaw")
-    imports = "".join(f"import oomd.effects.{name}\n" for name in (*room, "syscalls", "victims"))
+    room = sorted(file.stem for file in Path(oom_kill_process.__file__).parent.glob("[!_]*.py"))
+    assert {"act", "companions", "killer", "victims"} <= set(room)
+    imports = "".join(f"import oomd.effects.{name}\n" for name in room)
     # sys.path instead of -m and site: those load modules of their own.
     source = f"import sys\nsys.path[:0] = {sys.path!r}\n{imports}print(*sys.modules)"
     loaded = subprocess.run(
