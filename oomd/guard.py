@@ -28,7 +28,10 @@ __all__ = ["Act", "Guard", "monotonic_ms"]
 # A machine whose meminfo cannot be read is looked at again after this.
 BLIND_MS = 100
 # With vm.oom_kill_allocating_task, the decision may be late by this much for want of current.
-SEEK_MS = 300
+SEEK_MS = 500
+# How much of the machine one sample of threads may take; the next goes on where it stopped.
+SAMPLE_BUDGET_US = 5_000
+SEEK_BUDGET_US = 20_000
 
 
 def monotonic_ms() -> int:
@@ -203,6 +206,9 @@ class Guard:
         self.recovered = crossed is None
         self.calm = crossed is None and hold_ms is None
         if self._watch.near(look):
+            # Where current is to die, it is worth more of a processor to find it.
+            wanted = read_sysctls(self._root).oom_kill_allocating_task
+            self._sampler.budget_us = SEEK_BUDGET_US if wanted else SAMPLE_BUDGET_US
             self._sampler.sample(look.now_ms)
         manual, self._manual = self._manual, False
         if manual:

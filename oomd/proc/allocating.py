@@ -41,7 +41,8 @@ class AllocatingSampler:
         self, root: Root, *, budget_us: int = BUDGET_US, remembered: int = REMEMBERED
     ) -> None:
         self._root = root
-        self._budget_ns = budget_us * 1000
+        self.budget_us = budget_us
+        """How long one sample may take."""
         self._remembered = remembered
         self._round: Iterator[_Thread | None] | None = None
         self._faults: dict[int, int] = {}
@@ -101,7 +102,7 @@ class AllocatingSampler:
 
     def _hits(self, now_ms: int) -> Iterator[tuple[int, _Thread]]:
         """Allocating threads and their growth, until the time is up or the round is done."""
-        end_ns = time.monotonic_ns() + self._budget_ns
+        end_ns = time.monotonic_ns() + self.budget_us * 1000
         for thread in self._begin_round(now_ms):
             if thread is not None:
                 growth = self._growth(thread)

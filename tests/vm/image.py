@@ -36,7 +36,7 @@ __all__ = [
     "missing_host_packages",
 ]
 
-KEPT_IMAGES = 2
+KEPT_IMAGES = 3
 
 
 class Image(NamedTuple):

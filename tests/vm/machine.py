@@ -198,7 +198,9 @@ class Machine:
 
     def vmstat(self, name: str) -> int:
         """A counter of /proc/vmstat, such as `oom_kill`."""
-        counters = dict(line.split() for line in self.get("/proc/vmstat").decode().splitlines())
+        # In one read: it is larger than what get() takes at a time, and changes in between.
+        text = self.run(["cat", "/proc/vmstat"]).stdout
+        counters = dict(line.split() for line in text.splitlines())
         return int(counters[name])
 
     # --- logs ---

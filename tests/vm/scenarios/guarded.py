@@ -55,6 +55,9 @@ class Guarded:
         """Settings for this scenario, in force when this returns."""
         self.machine.run(["mkdir", "-p", str(Path(CONFIG).parent)])
         self.machine.put(CONFIG, toml)
+        self._reload()
+
+    def _reload(self) -> None:
         cursor = self.machine.journal_cursor()
         self.machine.run(["systemctl", "reload", "oomd"])
         self.machine.wait_journal(r"^reloaded:", since=cursor, unit="oomd.service")
@@ -161,4 +164,5 @@ class Guarded:
             hog.process.wait(PATIENCE_S)
         for name, value in self._sysctls.items():
             self.machine.run(["sysctl", "-w", f"{name}={value}"])
-        self.machine.run(["rm", "-f", CONFIG])
+        if self.machine.run(["rm", CONFIG], check=False).returncode == 0:
+            self._reload()
