@@ -1,7 +1,6 @@
 """What wakes the daemon up, what a look says, and how long it may sleep."""
 
 import os
-import select
 import socket
 import time
 from collections.abc import Iterator
@@ -328,8 +327,7 @@ def test_a_descriptor_that_was_closed_does_not_keep_it_awake(machine: Machine) -
     os.close(read_fd)
     os.close(write_fd)
     assert machine.watch.wait(60_000) == ()
-    poll: select.poll = machine.watch._poll
-    assert poll.poll(0) == []
+    assert machine.watch._poll.poll(0) == []
 
 
 def test_those_whose_end_is_waited_for_change_from_turn_to_turn(machine: Machine) -> None:
