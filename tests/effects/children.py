@@ -42,6 +42,7 @@ os.kill(os.getpid(), signal.SIGSTOP)
 _PTRACE_DETACH = 17
 _PTRACE_SEIZE = 0x4206
 _PTRACE_O_TRACEEXIT = 0x40
+_PTRACE_EVENT_EXIT = 6
 
 # Far beyond what an exit takes: a test that runs into it has failed.
 _EXIT_MS = 60_000
@@ -115,16 +116,27 @@ class OwnChildren:
     def start_stuck_dying(self, mib: int = 1) -> subprocess.Popen[str]:
         """A child with SIGKILL sent, stopped by its tracer (us) before it lets its mm go."""
         child = self.start_ready(allocate_mib(mib))
-        assert _ptrace(_PTRACE_SEIZE, child.pid, 0, _PTRACE_O_TRACEEXIT) == 0
-        self._traced.append(child.pid)
+        self.hold_at_exit(child.pid)
         child.send_signal(signal.SIGKILL)
-        pid, status = os.waitpid(child.pid, 0)
-        assert pid == child.pid
-        assert os.WIFSTOPPED(status)
+        self._wait_at_exit(child.pid)
         return child
 
+    def hold_at_exit(self, pid: int) -> None:
+        """A child of ours will stop before it lets its mm go."""
+        assert _ptrace(_PTRACE_SEIZE, pid, 0, _PTRACE_O_TRACEEXIT) == 0
+        self._traced.append(pid)
+
+    def _wait_at_exit(self, pid: int) -> None:
+        # A child that was stopped before has another stop to tell of.
+        at_exit = signal.SIGTRAP | _PTRACE_EVENT_EXIT << 8
+        stopped = None
+        while stopped != at_exit:
+            info = os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+            stopped = info.si_status if info is not None else None
+
     def let_die(self, pid: int) -> None:
-        """Let a child of ``start_stuck_dying`` finish its exit."""
+        """Let a child that is held at its exit, and was sent SIGKILL, finish it."""
+        self._wait_at_exit(pid)
         self._traced.remove(pid)
         assert _ptrace(_PTRACE_DETACH, pid, 0, 0) == 0
 
@@ -137,6 +149,8 @@ class OwnChildren:
 
     def end(self) -> None:
         for pid in list(self._traced):
+            # Nobody has waited for it, so this pid can be nobody else's.
+            os.kill(pid, signal.SIGKILL)
             self.let_die(pid)
         for pidfd in self._pidfds:
             syscalls.pidfd_send_signal(pidfd, signal.SIGKILL)

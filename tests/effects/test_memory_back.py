@@ -64,14 +64,18 @@ def gone(children: OwnChildren, flights: VictimsInFlight, before: MemInfo = BEFO
     return victim
 
 
+def back(kib: int) -> MemInfo:
+    """So much came back, which only AnonPages shows."""
+    return BEFORE._replace(anon_pages_kib=BEFORE.anon_pages_kib - kib)
+
+
 def half_back(victim: Victim) -> MemInfo:
-    """Just enough, which only AnonPages shows."""
-    half_kib = (victim.task.size_pages * PAGE_KIB + 1) // 2
-    return BEFORE._replace(anon_pages_kib=BEFORE.anon_pages_kib - half_kib)
+    """Just enough."""
+    return back((victim.task.size_pages * PAGE_KIB + 1) // 2)
 
 
 def nearly_half_back(victim: Victim) -> MemInfo:
-    return half_back(victim)._replace(anon_pages_kib=half_back(victim).anon_pages_kib + 1)
+    return back((victim.task.size_pages * PAGE_KIB - 1) // 2)
 
 
 @pytest.mark.live
@@ -81,9 +85,11 @@ def test_a_gone_victim_holds_the_next_kill_until_its_memory_is_back(children: Ow
     victim = gone(children, flights)
     assert flights.not_back() == frozenset()
     assert flights.sweep(20 * MS, BEFORE) == ()
+    assert flights.not_back() == {victim.task.ident}
     assert flights.sweep(30 * MS, nearly_half_back(victim)) == ()
     assert flights.busy
-    assert flights.not_back() == {victim.task.ident}
+    # Enough to tell that nobody else has the same mm.
+    assert flights.not_back() == frozenset()
     # Nobody is dying any longer: nothing to poll, nothing for the decision to wait for.
     assert flights.pidfds() == []
     assert flights.victims == flights.passed_over == frozenset()
@@ -94,6 +100,20 @@ def test_a_gone_victim_holds_the_next_kill_until_its_memory_is_back(children: Ow
     assert flights.not_back() == frozenset()
     children.end()
     assert open_fds() <= before
+
+
+@pytest.mark.live
+def test_less_than_a_tenth_is_not_back(children: OwnChildren) -> None:
+    flights = VictimsInFlight(ROOT, TIMEOUT_MS)
+    victim = gone(children, flights)
+    tenth_kib = -(-victim.task.size_pages * PAGE_KIB // 10)
+    assert flights.sweep(1, back(tenth_kib)) == ()
+    assert flights.not_back() == frozenset()
+    # Others took it: it is as of the last look.
+    assert flights.sweep(2, back(tenth_kib - 1)) == ()
+    assert flights.not_back() == {victim.task.ident}
+    assert flights.sweep(3, back(-1)) == ()
+    assert flights.not_back() == {victim.task.ident}
 
 
 @pytest.mark.live
