@@ -60,6 +60,48 @@ def test_sigusr1_decides_at_once(guard: Guarded) -> None:
     guard.check_untouched()
 
 
+def test_watching_says_what_it_would_do_and_does_nothing(guard: Guarded) -> None:
+    guard.machine.run(["systemctl", "stop", "oomd"])
+    watching = guard.machine.start("oomd --dry-run --watch", oom_score_adj=-1000)
+    guard.machine.run(
+        f"until grep -q -a oomd /proc/{watching.pid}/cmdline && "
+        f"grep -q SigCgt:.*[1-9a-f] /proc/{watching.pid}/status; do sleep 0.1; done"
+    )
+    hog = guard.hog(f"--hold --mib {guard.to_limit_mib() + 8}")
+    line = watching.wait_line(r"^\w+ crossed: would ", 180)
+    assert f"would kill {hog.pid} (hog, chosen)" in line
+    assert hog.alive
+    watching.kill(15)
+    assert watching.wait(60).returncode == 0
+    hog.process.kill()
+    hog.died_of()
+    guard.machine.run(["systemctl", "start", "oomd"])
+    guard.main_pid = guard.show("MainPID")
+    assert guard.killed_pids() == []
+    guard.check_untouched()
+
+
+def test_a_watched_cgroup_is_judged_by_itself(guard: Guarded) -> None:
+    cgroup = "/sys/fs/cgroup/watched"
+    guard.machine.run(
+        f"mkdir -p {cgroup}; echo +memory > /sys/fs/cgroup/cgroup.subtree_control; "
+        f"echo 150M > {cgroup}/memory.max"
+    )
+    guard.configure('[watch]\ncgroup = "/watched"\n')
+    outside = guard.hog("--mib 160 --hold", name="outside")
+    inside = guard.hog("--mib 20 --on-usr1 grow --rate 40", name="inside")
+    guard.machine.run(f"echo {inside.pid} > {cgroup}/cgroup.procs")
+    inside.process.kill(10)
+    guard.wait_killed(inside.pid)
+    assert inside.died_of() == 9
+    guard.wait_said("^Memory cgroup out of memory: Kill process")
+    assert outside.alive
+    assert guard.killed_pids() == [inside.pid]
+    events = guard.machine.get(f"{cgroup}/memory.events").decode()
+    assert "oom_kill 0" in events, "the kernel's killer was first"
+    guard.check_untouched()
+
+
 def test_on_cgroup_v1_a_frozen_victim_is_thawed(boot_guarded: Callable[[str], Guarded]) -> None:
     guard = boot_guarded(
         "systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller"
