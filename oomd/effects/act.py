@@ -123,7 +123,7 @@ class Executor:
             for reaped in self._reaper.results():
                 if reaped.error == 0:
                     self.in_flight.reaped(reaped.ident)
-        if not self.in_flight.busy:
+        if self.in_flight.idle:
             return
         if memory is None:
             try:

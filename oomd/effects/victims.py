@@ -108,7 +108,8 @@ def _settled(kill: _Kill, now_ns: int, freed_kib: int) -> Settled:
     return Settled(
         kill.victim.task,
         kill.end(),
-        (now_ns - kill.added_ns) // 1_000_000,
+        # Until nobody was dying any longer; the wait for the memory is not theirs.
+        ((kill.ended_ns or now_ns) - kill.added_ns) // 1_000_000,
         kill.held_kib,
         freed_kib,
         kill.shortfall_kib,
@@ -152,6 +153,11 @@ class VictimsInFlight:
     def pidfds(self) -> list[int]:
         """For poll(POLLIN): readable when all threads have exited (pidfd_open(2))."""
         return [f.pidfd for f in self._waited_for() if f.end == _DYING and f.pidfd >= 0]
+
+    @property
+    def idle(self) -> bool:
+        """Nobody is in flight, and nobody who was passed over is left to go."""
+        return not self._kills and not self._skipped
 
     @property
     def busy(self) -> bool:

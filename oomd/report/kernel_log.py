@@ -22,8 +22,11 @@ def printable(comm: str) -> str:
             out.append("\\\\")
         elif char.isprintable():
             out.append(char)
+        elif "\udc80" <= char <= "\udcff":
+            # A byte that was no UTF-8, as surrogateescape keeps it.
+            out.append(f"\\x{ord(char) - 0xDC00:02x}")
         else:
-            out.extend(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogateescape"))
+            out.extend(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogatepass"))
     return "".join(out)
 
 
