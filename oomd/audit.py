@@ -65,9 +65,15 @@ def _control(question: Question, snapshot: Snapshot) -> OomControl:
     task = next((one for one in snapshot.tasks if one.pid == pid), None)
     if task is None:
         # The steps that ask for it will say that it has gone.
-        return oc._replace(current=CurrentTask(pid, pid, 0))
+        return oc._replace(current=CurrentTask(pid, pid, 0, assumed=True))
     current = CurrentTask(
-        pid, task.mm_tid, 0, task.sigkill_pending, task.exiting, task.starttime_ticks
+        pid,
+        task.mm_tid,
+        seen_ms_ago=0,
+        sigkill_pending=task.sigkill_pending,
+        exiting=task.exiting,
+        assumed=True,
+        starttime_ticks=task.starttime_ticks,
     )
     return oc._replace(current=current)
 

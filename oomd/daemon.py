@@ -57,16 +57,20 @@ class Daemon:
         self._notify = SdNotify()
         self._helpers = Helpers()
         self._teller = Teller(self._helpers, self._log)
-        self._loader = SettingsLoader(self._helpers, root, config_file)
+        # systemd's RuntimeDirectory=. Run by hand, nothing is kept and nothing is inherited.
+        kept = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0].strip("/")
+        last_good = f"{kept}/settings" if kept else ""
+        self._loader = SettingsLoader(self._helpers, root, config_file, last_good)
         self._stop = False
         self._hung_up = False
-        self._wake_fd = -1
+        self._asked = False
         self._pinged_ms = 0
         self._said_lost = 0
         self._was_calm = True
         self._kernel_kills = read_oom_kill(root)
 
         # First what keeps us alive while the rest is done.
+        self._wake_fd = self._catch_signals()
         for words in (exempt_from_oom(root), raise_nofile(), lock_memory()):
             self._say(INFO, words)
         self._settings = self._first_settings()
@@ -148,13 +152,10 @@ class Daemon:
             self._say(ERR, f"reload: {loaded}; the settings from before stay in force")
             self._notify.ready("guarding; the last reload failed, see the log")
             return
-        asked = self._guard.asked
         self._guard.close()
         self._settings = loaded
         self._act.configure(loaded)
         self._watch, self._guard = self._wire(loaded)
-        if asked:
-            self._guard.ask()
         self._say(NOTICE, f"reloaded: {threshold_words(loaded)}")
         self._notify.ready(threshold_words(loaded))
 
@@ -183,11 +184,12 @@ class Daemon:
         if signum == signal.SIGHUP:
             self._hung_up = True
         elif signum == signal.SIGUSR1:
-            self._guard.ask()
+            self._asked = True
         elif signum != signal.SIGCHLD:
             self._stop = True
 
-    def _catch_signals(self) -> None:
+    def _catch_signals(self) -> int:
+        """The descriptor that a signal makes readable."""
         read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
         for signum in (
@@ -198,14 +200,12 @@ class Daemon:
             signal.SIGCHLD,
         ):
             signal.signal(signum, self._on_signal)
-        self._wake_fd = read_fd
-        self._watch.register(read_fd)
+        return read_fd
 
     # --- the loop
 
     def prepare(self) -> None:
         """Be ready for the worst: introduced, rehearsed, all of it in locked memory."""
-        self._catch_signals()
         self._introduce()
         try:
             event = self._guard.rehearse()
@@ -239,8 +239,10 @@ class Daemon:
     def _turn(self) -> None:
         """A turn of the loop. A defect of ours costs that turn and never the guard."""
         try:
-            readable = self._guard.turn()
-            self._attend(readable)
+            if self._asked:
+                self._asked = False
+                self._guard.ask()
+            self._attend(self._guard.turn())
         except Exception as error:
             where = error.__traceback__
             while where is not None and where.tb_next is not None:

@@ -222,11 +222,6 @@ class Guard:
         return self._watch.sleep_ms(look) if hold_ms is None else max(hold_ms, 1)
 
     def close(self) -> None:
-        """Let go of what is held; ``ask()`` is for the next guard then."""
+        """Let go of what is held."""
         self._sampler.close()
         self._watch.close()
-
-    @property
-    def asked(self) -> bool:
-        """Somebody has asked for a decision that was not taken yet."""
-        return self._manual

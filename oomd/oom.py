@@ -47,6 +47,8 @@ class CurrentTask(NamedTuple):
     seen_ms_ago: int
     sigkill_pending: bool = False
     exiting: bool = False
+    assumed: bool = False
+    """Nobody saw it allocate: a what-if question."""
     starttime_ticks: int = 0
     """Of the process: whoever holds the pid by now may be somebody else."""
 

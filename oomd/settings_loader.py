@@ -17,7 +17,15 @@ HELPER = "oomd.config_load"
 class SettingsLoader:
     """One load at a time."""
 
-    def __init__(self, helpers: Helpers, root: WritableRoot, config_file: str | None) -> None:
+    def __init__(
+        self,
+        helpers: Helpers,
+        root: WritableRoot,
+        config_file: str | None,
+        last_good: str = LAST_GOOD,
+    ) -> None:
+        """``last_good`` is where they are kept, below the root; empty: they are not."""
+        self._last_good = last_good
         self._helpers = helpers
         self._root = root
         self._args = ("--emit", *(("--config", config_file) if config_file else ()))
@@ -73,15 +81,19 @@ class SettingsLoader:
         return settings
 
     def _remember(self, settings: Settings) -> None:
+        if not self._last_good:
+            return
         try:
-            self._root.replace(LAST_GOOD, to_lines(settings).encode())
+            self._root.replace(self._last_good, to_lines(settings).encode())
         except ReadError:
-            # Run by hand there is no /run/oomd, and a full /run is no reason not to guard.
+            # A full /run is no reason not to guard.
             pass
 
     def last_good(self) -> Settings | None:
         """The settings that the last daemon of this boot guarded with."""
+        if not self._last_good:
+            return None
         try:
-            return from_lines(self._root.read(LAST_GOOD).decode())
+            return from_lines(self._root.read(self._last_good).decode())
         except (ReadError, ConfigError, UnicodeDecodeError):
             return None

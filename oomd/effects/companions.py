@@ -32,12 +32,15 @@ class Suspects(NamedTuple):
 
 
 def _alike(victim: Task, tasks: Iterable[Task]) -> tuple[Task, ...]:
-    # One mm shows one address space and, but for what it grew by between two reads, one size.
+    # One mm shows one address space and, but for what it grew by between two reads, one size; and
+    # the kernel keeps one oom_score_adj for all who share it. Whoever is wrongly suspected is so
+    # a process that scores as the victim did, and would have been chosen next.
     slack_pages = victim.size_pages // 64
     return tuple(
         task
         for task in tasks
         if task.total_vm_pages == victim.total_vm_pages
+        and task.oom_score_adj == victim.oom_score_adj
         and abs(task.size_pages - victim.size_pages) <= slack_pages
     )
 

@@ -109,7 +109,7 @@ def _current_is_dying(case: Case, snapshot: Snapshot, trace: _Trace) -> Task | N
     seen: dict[str, Value] = {
         "pid": current.pid,
         "tid": current.tid,
-        "seen": f"PF_MEMALLOC, {current.seen_ms_ago} ms ago",
+        "seen": "assumed" if current.assumed else f"PF_MEMALLOC, {current.seen_ms_ago} ms ago",
     }
     process = _process_of(current, snapshot)
     if process is None or process.exit_state:
