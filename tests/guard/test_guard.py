@@ -104,10 +104,8 @@ def test_only_the_candidates_are_held_of_a_crowd(tmp_path: Path) -> None:
 
 def test_asked_by_hand_it_decides_once_whatever_the_thresholds_say(guarded: Guarded) -> None:
     guarded.guard.ask()
-    assert guarded.guard.asked
     guarded.turn(2)
     assert guarded.verdicts() == [(MANUAL, "Kill")]
-    assert not guarded.guard.asked
     (event,) = guarded.act.events
     assert event.case.oc.manual
     # Even while somebody is dying.
