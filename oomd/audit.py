@@ -27,7 +27,7 @@ from oomd.proc.sysctl import read_sysctls
 from oomd.report.findings import Findings, Ranked
 from oomd.report.words import panic_words
 from oomd.settings import Settings
-from oomd.thresholds import evaluate, would_act
+from oomd.watch import measure
 
 __all__ = ["Question", "audit"]
 
@@ -143,7 +143,7 @@ def audit(root: Root, settings: Settings, question: Question, own_pid: int = 0) 
     meminfo = read_memcg_meminfo(root, question.memcg) if question.memcg else snapshot.meminfo
     pressure = read_pressure(root, question.memcg or None)
     percent = pressure.full.avg10_percent if pressure is not None else None
-    thresholds = evaluate(meminfo, percent, settings)
+    found = measure(root, meminfo, percent, settings, question.memcg or None)
 
     decision = out_of_memory(oc, snapshot, sysctls, policy, freed=NotifierChain())
     case = case_of(oc, snapshot, policy)
@@ -160,8 +160,8 @@ def audit(root: Root, settings: Settings, question: Question, own_pid: int = 0) 
         sysctls=sysctls,
         settings=settings,
         pressure=pressure,
-        thresholds=thresholds,
-        would_act=would_act(thresholds),
+        thresholds=found.thresholds,
+        would_act=found.crossed,
         decision=decision,
         plan=plan,
         companions=companions,

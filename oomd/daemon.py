@@ -21,6 +21,7 @@ from oomd.helpers import Helpers
 from oomd.log import ERR, INFO, NOTICE, WARNING, Log
 from oomd.mm.policy import policy_for
 from oomd.mm_types import TaskId
+from oomd.notifier.chain import OomNotifyList
 from oomd.proc.probe import probe as machine_probe
 from oomd.proc.rivals import running_rivals
 from oomd.proc.root import ReadError, WritableRoot
@@ -75,6 +76,8 @@ class Daemon:
             self._say(INFO, words)
         self._settings = self._first_settings()
         self._reaper = self._start_reaper()
+        self.notifiers = OomNotifyList(root.page_size_bytes())
+        """``oom_notify_list``: nothing registers with it yet."""
         own = read_task(root, os.getpid(), root.page_size_bytes())
         self._act = Executor(
             root,
@@ -82,14 +85,16 @@ class Daemon:
             self._teller.tell,
             lambda text: self._say(WARNING, text),
             reaper=self._reaper,
+            chain=lambda trigger, look: self.notifiers.call(),
             spared=frozenset((own.ident,)) if own is not None else frozenset[TaskId](),
         )
         self._watch, self._guard = self._wire(self._settings)
 
     def _start_reaper(self) -> OomReaper | None:
+        # Started whatever the settings say: a reload may want it.
         abilities = probe()
         self._say(INFO, describe(abilities))
-        if not abilities.process_mrelease or not self._settings.kill.process_mrelease:
+        if not abilities.process_mrelease:
             return None
         reaper = OomReaper()
         return None if reaper.start() else reaper
@@ -105,9 +110,10 @@ class Daemon:
             return self._loader.last_good() or Settings()
         # Nothing is guarded yet: worth a wait, but not for ever. A late answer is a reload.
         end_ms = monotonic_ms() + FIRST_SETTINGS_MS
-        while self._loader.loading and monotonic_ms() < end_ms:
+        while self._loader.loading and monotonic_ms() < end_ms and not self._stop:
             if self._loader.fd >= 0:
-                select.select([self._loader.fd], [], [], FIRST_SETTINGS_MS / 1000)
+                left_s = max(end_ms - monotonic_ms(), 0) / 1000
+                select.select([self._loader.fd, self._wake_fd], [], [], left_s)
                 self._loader.read()
             else:
                 time.sleep(0.002)
@@ -229,9 +235,10 @@ class Daemon:
         return EXIT_OK
 
     def _tell_the_rest(self) -> None:
-        self._teller.flush(monotonic_ms(), calm=True)
         end_ms = monotonic_ms() + LAST_WORDS_MS
-        while self._teller.busy and monotonic_ms() < end_ms:
+        while not self._teller.done and monotonic_ms() < end_ms:
+            self._teller.hurry()
+            self._teller.flush(monotonic_ms(), calm=True)
             time.sleep(0.01)
             for pid, exit_code in self._helpers.collect():
                 self._teller.ended(pid, exit_code)
@@ -244,12 +251,7 @@ class Daemon:
                 self._guard.ask()
             self._attend(self._guard.turn())
         except Exception as error:
-            where = error.__traceback__
-            while where is not None and where.tb_next is not None:
-                where = where.tb_next
-            code = where.tb_frame.f_code if where is not None else None
-            place = f"{code.co_filename}:{where.tb_lineno}" if code and where else "?"
-            self._say(ERR, f"internal error at {place}: {error!r}; still on guard")
+            self._say(ERR, f"internal error at {_place(error)}: {error!r}; still on guard")
             # Not at once: what fails every time must not keep a processor busy.
             time.sleep(DEFECT_MS / 1000)
 
@@ -274,7 +276,9 @@ class Daemon:
         if self._guard.calm and not self._was_calm:
             self._see_the_kernel()
         self._was_calm = self._guard.calm
-        self._teller.flush(monotonic_ms(), calm=settled and self._guard.calm)
+        # Blind, nobody knows when it is calm again.
+        calm = self._guard.calm or self._guard.blind
+        self._teller.flush(monotonic_ms(), calm=settled and calm)
         self._ping(monotonic_ms())
 
     def _see_the_kernel(self) -> None:
@@ -304,6 +308,14 @@ class Daemon:
         if self._notify.watchdog_ms and now_ms - self._pinged_ms > self._notify.watchdog_ms // 4:
             self._pinged_ms = now_ms
             self._notify.watchdog()
+
+
+def _place(error: BaseException) -> str:
+    # In a function of its own: a frame kept beside its error is a cycle, and nobody collects.
+    where = error.__traceback__
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    return f"{where.tb_frame.f_code.co_filename}:{where.tb_lineno}" if where is not None else "?"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,6 +23,8 @@ class Look(NamedTuple):
     thresholds: tuple[Threshold, ...]
     crossed: str | None
     """The first threshold that is crossed, by name."""
+    pcp_kib: int
+    """In per-CPU lists; counted with MemAvailable where a threshold seemed to be crossed."""
     headroom_kib: int
     """What can be allocated before exhaustion is crossed."""
     limit_kib: int
@@ -33,7 +35,7 @@ class Look(NamedTuple):
     def shortfall_kib(self, trigger: str) -> int:
         """How far MemAvailable is below what ``trigger`` asks for; 0 when it is not."""
         limit_kib = self.guard_kib if trigger == "stall" else self.limit_kib
-        return max(0, limit_kib - self.meminfo.mem_available_kib)
+        return max(0, limit_kib - self.meminfo.mem_available_kib - self.pcp_kib)
 
 
 class Event(NamedTuple):

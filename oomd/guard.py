@@ -17,6 +17,7 @@ from oomd.mm_types import MemInfo, Snapshot, Task
 from oomd.oom import Constraint, Freed, NotifierChain, OomControl
 from oomd.proc.allocating import AllocatingSampler
 from oomd.proc.memcg import read_memcg
+from oomd.proc.pcp import read_pcp_kib
 from oomd.proc.root import ReadError, Root
 from oomd.proc.snapshot import CannotDecide, take_snapshot
 from oomd.proc.sysctl import read_sysctls
@@ -81,10 +82,12 @@ class Guard:
         self._blind_for = ""
         self.longest_ms = settings.watch.max_sleep_s * 1000
         """No sleep is longer; a watchdog may want less."""
-        self.recovered = False
-        """No threshold was crossed at the last look."""
         self.calm = False
-        """Nor is anything under way."""
+        """No threshold was crossed at the last look, and nothing is under way."""
+        self.crossed = False
+        """A threshold was crossed at the last look."""
+        self.blind = False
+        """The last look could not be had."""
         self.errors: list[str] = []
         """What went wrong since the caller last looked: one line each."""
 
@@ -146,6 +149,8 @@ class Guard:
         now_ms = monotonic_ms()
         self._sampler.sample(now_ms)
         look = self._watch.look(now_ms)
+        # Read only when memory is short: its buffers have to be there by then.
+        read_pcp_kib(self._root, self._root.page_size_bytes())
         return self.decide(MANUAL, look, NotifierChain())
 
     def _storm(self, trigger: str, look: Look) -> None:
@@ -181,14 +186,14 @@ class Guard:
         except (ReadError, CannotDecide) as error:
             return self._blind(str(error))
         self._watch.follow(self._act.pidfds())
-        self._blind_for = ""
+        self._blind_for, self.blind = "", False
         return self._watch.wait(min(timeout_ms, self.longest_ms))
 
     def _blind(self, why: str) -> tuple[int, ...]:
         if why != self._blind_for:
             self._blind_for = why
             self.errors.append(f"cannot decide: {why}")
-        self.calm = False
+        self.calm, self.blind = False, True
         self._act.settle(None)
         self._watch.follow(self._act.pidfds())
         # Not poll(): a descriptor that stays readable would keep a processor busy.
@@ -198,13 +203,13 @@ class Guard:
     def _attend(self, look: Look) -> int:
         hold_ms = self._act.hold_ms(look.now_ms)
         crossed = look.crossed
+        self.crossed = crossed is not None
         if self._held and hold_ms is None:
             # What made the last victim die says nothing about now.
             self._watch.acted()
             crossed = None if crossed == "stall" else crossed
         self._held = hold_ms is not None
-        self.recovered = crossed is None
-        self.calm = crossed is None and hold_ms is None
+        self.calm = look.crossed is None and hold_ms is None
         if self._watch.near(look):
             # Where current is to die, it is worth more of a processor to find it.
             wanted = read_sysctls(self._root).oom_kill_allocating_task

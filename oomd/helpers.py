@@ -5,9 +5,14 @@ polls what they write and collects them when they are done.
 """
 
 import os
+import signal
 import sys
+import time
 
 __all__ = ["Helpers"]
+
+# How long a helper may take, on a machine that has just been through a storm.
+DEADLINE_S = 60.0
 
 _PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -31,7 +36,7 @@ class Helpers:
     """Starts helpers and collects them."""
 
     def __init__(self) -> None:
-        self._running: set[int] = set()
+        self._running: dict[int, float] = {}
 
     def start(self, module: str, *args: str, stdin: int = -1, stdout: int = -1) -> int:
         """Run ``python -m module args`` in a fresh interpreter; its pid. Raises OSError.
@@ -56,19 +61,25 @@ class Helpers:
             setsigmask=(),
             setpgroup=0,
         )
-        self._running.add(pid)
+        self._running[pid] = time.monotonic()
         return pid
 
     def collect(self) -> tuple[tuple[int, int], ...]:
-        """The helpers that have ended since the last call: (pid, exit code). Never waits."""
+        """The helpers that have ended since the last call: (pid, exit code). Never waits.
+
+        One that takes too long (a dead file server, a stuck journal) is ended.
+        """
         ended = []
-        for pid in tuple(self._running):
+        for pid, started in tuple(self._running.items()):
             try:
                 done, status = os.waitpid(pid, os.WNOHANG)
             except ChildProcessError:
-                self._running.discard(pid)
-                continue
+                # Somebody else has collected it: how it ended is lost.
+                done, status = pid, 1 << 8
             if done:
-                self._running.discard(pid)
+                del self._running[pid]
                 ended.append((pid, os.waitstatus_to_exitcode(status)))
+            elif time.monotonic() - started > DEADLINE_S:
+                # Not collected yet, so the pid is still its own.
+                os.kill(pid, signal.SIGKILL)
         return tuple(ended)

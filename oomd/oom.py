@@ -193,6 +193,8 @@ class Relatives(NamedTuple):
     """Those of the children that have the chosen one's mm, or must be presumed to."""
     how: str = "kcmp"
     """``kcmp``, ``equal sizes`` (before a kill: kcmp can block) or ``not observable``."""
+    seen: int | None = None
+    """How many children there were, where ``children`` holds only the best."""
 
 
 class KillPlan(NamedTuple):

@@ -69,9 +69,13 @@ class Teller:
             os.close(fd)
 
     @property
-    def busy(self) -> bool:
-        """A helper is at it."""
-        return bool(self._helper_pid)
+    def done(self) -> bool:
+        """Everything was told."""
+        return not self._ring and not self._helper_pid
+
+    def hurry(self) -> None:
+        """We are about to stop: try again at once."""
+        self._next_ms = 0
 
     def ended(self, pid: int, exit_code: int) -> None:
         """A helper has ended; if it was ours and failed, its records are told again."""
@@ -93,7 +97,7 @@ class Teller:
         # No helper can be had: the bare lines, on the log that is left.
         self._tries = 0
         for record in self._ring:
-            # What came of a decision without a kill was said when it was made.
-            for line in record.get("lines") or filter(None, [record.get("text")]):
-                self._log.say(WARNING, line)
+            # The kernel's lines, and what came of a decision without a kill, were said at once.
+            if "text" in record:
+                self._log.say(WARNING, record["text"])
         self._ring.clear()

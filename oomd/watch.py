@@ -9,6 +9,7 @@ import errno
 import os
 import select
 import time
+from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -31,7 +32,7 @@ from oomd.thresholds import (
     would_act,
 )
 
-__all__ = ["Trigger", "Watch", "open_trigger"]
+__all__ = ["Crossing", "Trigger", "Watch", "measure", "open_trigger"]
 
 # Without CAP_SYS_RESOURCE a trigger's window must be a multiple of this (kernel/sched/psi.c).
 UNPRIVILEGED_WINDOW_MS = 2000
@@ -40,19 +41,12 @@ SHORTEST_WINDOW_MS = 500
 # While somebody waits for memory and there is little of it, this is how often threads are
 # sampled for ``current``: one look in ten or so meets a thread in direct reclaim.
 SAMPLE_MS = 50
-# A stall is measured over no less than this, lest one long wait looks like all the time.
-SHORTEST_STALL_MS = 500
+# Looks remembered to count a stall from: the longest window, and the two ends of it.
+SAMPLES = 10_000 // SAMPLE_MS + 2
 
 
 # A cgroup that was removed may come back with the next start of its service.
 REOPEN_MS = 1000
-
-
-class Crossing(NamedTuple):
-    """The thresholds, and which of them is crossed."""
-
-    thresholds: tuple[Threshold, ...]
-    crossed: str | None
 
 
 class Trigger(NamedTuple):
@@ -60,6 +54,37 @@ class Trigger(NamedTuple):
 
     fd: int
     window_ms: int
+
+
+class Crossing(NamedTuple):
+    """The thresholds, and which of them is crossed."""
+
+    thresholds: tuple[Threshold, ...]
+    crossed: str | None
+    pcp_kib: int
+    """What was counted on top of MemAvailable."""
+
+
+def measure(
+    root: Root,
+    meminfo: MemInfo,
+    full_percent: float | None,
+    settings: Settings,
+    cgroup: str | None = None,
+) -> Crossing:
+    """Hold memory against the thresholds, and look twice before one counts as crossed.
+
+    The per-CPU lists are then counted as well: MemAvailable leaves them out, and the kernel
+    would use them first.
+    """
+    thresholds = evaluate(meminfo, full_percent, settings)
+    crossed = would_act(thresholds)
+    if crossed is None or cgroup is not None:
+        return Crossing(thresholds, crossed, 0)
+    pcp_kib = read_pcp_kib(root, root.page_size_bytes())
+    counted = meminfo._replace(mem_available_kib=meminfo.mem_available_kib + pcp_kib)
+    thresholds = evaluate(counted, full_percent, settings)
+    return Crossing(thresholds, would_act(thresholds), pcp_kib)
 
 
 def open_trigger(root: Root, path: str, kind: str, stall_ms: int, window_ms: int) -> Trigger | str:
@@ -99,38 +124,39 @@ class Watch:
         self._tripwire: Trigger | None = None
         self._stall: Trigger | None = None
         self._tripped_until_ms = 0
-        self._stalled_until_ms = 0
-        self._base: tuple[int, Stall] | None = None
-        self._percent: float | None = None
+        self._samples: deque[tuple[int, Stall]] = deque(maxlen=SAMPLES)
         self._reopen_ms: int | None = None
         self._followed: frozenset[int] = frozenset()
-        self._page_size_bytes = root.page_size_bytes()
         self.notes: tuple[str, ...] = ()
         """What is used to wait, or stands in for what this kernel lacks. For the log."""
         self._open()
 
     def _open(self) -> None:
-        settings = self._settings
         path = pressure_file(self._root, self._cgroup)
         if path is None or not self._root.exists(path):
             self.notes = ("no pressure stall information: MemAvailable is polled in its place",)
+            if self._cgroup is not None:
+                # Its service may not have started yet.
+                self._reopen_ms = time.monotonic_ns() // 1_000_000 + REOPEN_MS
             return
         if not self._root.live:
             # A file of a tree would be written over, and never wake anybody up.
             self.notes = ("not the live machine: pressure and MemAvailable are polled",)
             return
-        tripwire = open_trigger(
-            self._root, path, "some", settings.watch.tripwire_ms, SHORTEST_WINDOW_MS
-        )
+        self.notes = (self._open_tripwire(path), self._open_stall(path))
+
+    def _open_tripwire(self, path: str) -> str:
+        stall_ms = self._settings.watch.tripwire_ms
+        window_ms = max(SHORTEST_WINDOW_MS, stall_ms)
+        tripwire = open_trigger(self._root, path, "some", stall_ms, window_ms)
         if isinstance(tripwire, str):
-            self.notes = (f"no PSI trigger ({tripwire}): pressure and MemAvailable are polled",)
-            return
+            return f"no PSI tripwire ({tripwire}): pressure and MemAvailable are polled"
         self._tripwire = tripwire
         self._poll.register(tripwire.fd, select.POLLPRI)
-        note = f"PSI tripwire: some {settings.watch.tripwire_ms} ms in {SHORTEST_WINDOW_MS} ms"
-        if tripwire.window_ms != SHORTEST_WINDOW_MS:
+        note = f"PSI tripwire: some {stall_ms} ms in {window_ms} ms"
+        if tripwire.window_ms != window_ms:
             note += f", seen over {tripwire.window_ms} ms (no CAP_SYS_RESOURCE)"
-        self.notes = (note, self._open_stall(path))
+        return note
 
     def _open_stall(self, path: str) -> str:
         settings = self._settings.stall
@@ -155,40 +181,32 @@ class Watch:
     # --- looking
 
     def _full_percent(self, pressure: Pressure | None, now_ms: int) -> float | None:
-        """Share of the last window in which every task waited; the kernel's word counts most."""
+        """Share of the last window in which every task waited, by the kernel's own count.
+
+        A PSI event only wakes us up: the kernel may send one late, for a stall long past.
+        """
         if pressure is None:
             return None
-        base = self._base
-        if base is None or now_ms - base[0] > 2 * self._settings.stall.window_ms:
-            # The last look is long past: a mean since then says nothing about now.
-            self._base = (now_ms, pressure.full)
-            self._percent = 0.0
-        elif now_ms - base[0] >= SHORTEST_STALL_MS:
-            elapsed_us = (now_ms - base[0]) * 1000
-            self._percent = stalled_percent(base[1], pressure.full, elapsed_us)
-            if now_ms - base[0] >= self._settings.stall.window_ms:
-                self._base = (now_ms, pressure.full)
-        if now_ms < self._stalled_until_ms:
-            return max(self._percent or 0.0, self._settings.stall.full_percent)
-        return self._percent
+        window_ms = self._settings.stall.window_ms
+        samples = self._samples
+        # The newest that is at least a window old stays, as the one to count from.
+        while len(samples) > 1 and samples[1][0] <= now_ms - window_ms:
+            samples.popleft()
+        if samples and now_ms - samples[0][0] > 2 * window_ms:
+            # The last look is long past: what was stalled since then may have been then.
+            samples.clear()
+        if not samples or now_ms - samples[-1][0] >= SAMPLE_MS:
+            samples.append((now_ms, pressure.full))
+        begin_ms, begin = samples[0]
+        # A share of the whole window, from the first look on: one long wait is not all the time.
+        elapsed_us = max(now_ms - begin_ms, window_ms) * 1000
+        return stalled_percent(begin, pressure.full, elapsed_us)
 
     def meminfo(self) -> MemInfo:
         """Of the machine, or of the cgroup in place of it. Raises ``ReadError``."""
         if self._cgroup is None:
             return read_meminfo(self._root)
         return read_memcg_meminfo(self._root, self._cgroup)
-
-    def _thresholds(self, meminfo: MemInfo, percent: float | None) -> tuple[MemInfo, Crossing]:
-        thresholds = evaluate(meminfo, percent, self._settings)
-        crossed = would_act(thresholds)
-        if crossed is not None and self._cgroup is None:
-            # Before anyone dies: what MemAvailable leaves out, and the kernel would use first.
-            pcp_kib = read_pcp_kib(self._root, self._page_size_bytes)
-            available_kib = meminfo.mem_available_kib + pcp_kib
-            meminfo = meminfo._replace(mem_available_kib=available_kib)
-            thresholds = evaluate(meminfo, percent, self._settings)
-            crossed = would_act(thresholds)
-        return meminfo, Crossing(thresholds, crossed)
 
     def look(self, now_ms: int) -> Look:
         """Read, and hold against the thresholds. Raises ``ReadError``."""
@@ -198,35 +216,36 @@ class Watch:
             self._reopen_ms = None
             self._open()
         percent = self._full_percent(pressure, now_ms)
-        meminfo, (thresholds, crossed) = self._thresholds(meminfo, percent)
         settings = self._settings
+        found = measure(self._root, meminfo, percent, settings, self._cgroup)
+        counted = meminfo._replace(mem_available_kib=meminfo.mem_available_kib + found.pcp_kib)
         return Look(
             now_ms=now_ms,
             meminfo=meminfo,
             pressure=pressure,
-            thresholds=thresholds,
-            crossed=crossed,
-            headroom_kib=headroom_kib(meminfo, settings.exhaustion),
+            thresholds=found.thresholds,
+            crossed=found.crossed,
+            pcp_kib=found.pcp_kib,
+            headroom_kib=headroom_kib(counted, settings.exhaustion),
             limit_kib=exhaustion_limit_kib(meminfo, settings.exhaustion),
             guard_kib=stall_guard_kib(meminfo, settings.stall),
         )
 
     def near(self, look: Look) -> bool:
         """Somebody waits for memory, and there is little of it: worth sampling threads."""
-        if look.now_ms >= self._tripped_until_ms:
-            return look.crossed is not None
-        return look.meminfo.mem_available_kib <= 2 * look.guard_kib
+        tripped = look.now_ms < self._tripped_until_ms
+        low = look.meminfo.mem_available_kib <= 2 * look.guard_kib
+        return look.crossed is not None or (tripped and low)
 
     def still(self, trigger: str) -> bool:
         """Whether memory is still as short as ``trigger`` asks. Raises ``ReadError``."""
         percent = self._settings.stall.full_percent if trigger == "stall" else None
-        _, (thresholds, _) = self._thresholds(self.meminfo(), percent)
-        return any(one.crossed for one in thresholds if one.name == trigger)
+        found = measure(self._root, self.meminfo(), percent, self._settings, self._cgroup)
+        return any(one.crossed for one in found.thresholds if one.name == trigger)
 
     def acted(self) -> None:
         """Something was done about it: a stall has to be seen anew."""
-        self._stalled_until_ms = 0
-        self._base = None
+        self._samples.clear()
 
     # --- waiting
 
@@ -255,6 +274,9 @@ class Watch:
         longest = sleep_ms(look.headroom_kib, self._settings.watch, self._cpus)
         if self.near(look):
             return min(longest, SAMPLE_MS)
+        if look.now_ms < self._tripped_until_ms:
+            # So that a stall, if one follows, is counted from a look that is not long past.
+            return min(longest, self._settings.stall.window_ms // 4)
         if self._stall is None and self._settings.stall.full_percent > 0:
             if look.pressure is not None:
                 return min(longest, self._settings.stall.window_ms)
@@ -274,7 +296,7 @@ class Watch:
                 self._tripped_until_ms = now_ms + tripwire.window_ms
                 self._lost(event, now_ms)
             elif stall is not None and fd == stall.fd:
-                self._stalled_until_ms = now_ms + stall.window_ms
+                self._tripped_until_ms = now_ms + stall.window_ms
                 self._lost(event, now_ms)
             else:
                 ready.append(fd)
@@ -285,5 +307,5 @@ class Watch:
         # for again once it is back.
         if event & select.POLLERR:
             self.close()
-            self._tripped_until_ms = self._stalled_until_ms = 0
+            self._tripped_until_ms = 0
             self._reopen_ms = now_ms + REOPEN_MS

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 
 from oomd.event import Event, Look
-from oomd.guard import Guard
+from oomd.guard import Guard, monotonic_ms
 from oomd.kill_plan import full_plan
 from oomd.mm.policy import policy_for
 from oomd.mm_types import MemInfo, TaskId
@@ -27,6 +27,7 @@ __all__ = ["WatchOnly", "watch"]
 REPEAT_MS = 60_000
 # And until then it is looked at this often, to see whether it has recovered.
 LOOK_MS = 1000
+RECOVERED_MS = 5000
 
 
 class WatchOnly:
@@ -38,6 +39,7 @@ class WatchOnly:
         own = read_task(root, os.getpid(), root.page_size_bytes())
         self._spared = frozenset((own.ident,)) if own is not None else frozenset[TaskId]()
         self._quiet_until_ms = 0
+        self._in_order_since_ms = 0
 
     def control(self) -> OomControl:
         """Nobody was killed, so nobody is waited for."""
@@ -69,9 +71,12 @@ class WatchOnly:
         """Nobody's end is waited for."""
         return ()
 
-    def recovered(self) -> None:
-        """The next crossing is another event."""
-        self._quiet_until_ms = 0
+    def seen(self, crossed: bool, now_ms: int) -> None:
+        """Memory that has been in order for a while makes the next crossing another event."""
+        if crossed:
+            self._in_order_since_ms = now_ms
+        elif now_ms - self._in_order_since_ms >= RECOVERED_MS:
+            self._quiet_until_ms = 0
 
     def calm(self, look: Look) -> None:
         """Nothing to do."""
@@ -117,8 +122,7 @@ def watch(root: Root, settings: Settings, *, policy: str = "", as_json: bool = F
     print("oomd: watching, nothing is killed", file=sys.stderr, flush=True)
     while not stop:
         guard.turn()
-        if guard.recovered:
-            act.recovered()
+        act.seen(guard.crossed, monotonic_ms())
         for error in guard.errors:
             print(f"oomd: {error}", file=sys.stderr, flush=True)
         guard.errors.clear()

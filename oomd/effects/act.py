@@ -26,8 +26,7 @@ from oomd.oom import (
     Panic,
     Wait,
 )
-from oomd.proc.meminfo import read_meminfo
-from oomd.proc.root import ReadError, WritableRoot
+from oomd.proc.root import WritableRoot
 from oomd.report.kernel_log import printable
 from oomd.report.record import Record, decision_record, settled_record
 from oomd.settings import Settings
@@ -83,6 +82,7 @@ class Executor:
             settings,
             self.in_flight,
             self._publish,
+            say,
             reaper=reaper,
             restrict_to=restrict_to,
         )
@@ -125,15 +125,9 @@ class Executor:
                     self.in_flight.reaped(reaped.ident)
         if self.in_flight.idle:
             return
-        if memory is None:
-            try:
-                memory = read_meminfo(self._root)
-            except ReadError:
-                return
         now_ns = time.monotonic_ns()
         for settled in self.in_flight.sweep(now_ns, memory):
             self._settled(settled, memory, now_ns)
-        self._killer.kill_suspects()
 
     def hold_ms(self, now_ms: int) -> int | None:
         """How long to leave the machine alone, in ms; None: not at all."""
@@ -150,6 +144,7 @@ class Executor:
         """The storm is over: the next one is told, and waited in, from the start."""
         self._last_said = ""
         self._patience_until_ms = 0
+        self._futile.forget()
 
     def rehearse(self, event: Event) -> None:
         """Go through a kill without killing: what it needs is then in memory."""
@@ -183,7 +178,9 @@ class Executor:
         plan = self._killer.plan(event, decision)
         if plan.already_dying:
             self._wait_for_the_dying(event, plan.chosen.ident)
-            self._say(event, f"{label(plan.chosen)} is dying already, nobody is killed", plan)
+            self._say(
+                event, f"{label(plan.chosen)} is dying already, nobody is killed", plan, "wait"
+            )
             return
         end = self._killer.kill(event, decision, plan)
         if isinstance(end, Missed):
@@ -198,7 +195,8 @@ class Executor:
         if missed.refused:
             self._refused[missed.task.ident] = event.look.now_ms + REFUSED_MS
         self._hold(event, SETTLE_MS)
-        self._say(event, f"not killed: {label(missed.task)}: {missed.reason}", plan)
+        text = f"not killed: {label(missed.task)}: {missed.reason}"
+        self._say(event, text, plan, verdict="missed")
 
     def _publish(self, lines: tuple[str, ...]) -> None:
         """The kernel's words, in its own log and in ours."""
@@ -234,9 +232,10 @@ class Executor:
         self._say(event, f"{decision.message}: {done}")
 
     def _hold(self, event: Event, hold_ms: int) -> None:
-        self._hold_until_ms = event.look.now_ms + hold_ms
+        # A pause that is longer already stays.
+        self._hold_until_ms = max(self._hold_until_ms, event.look.now_ms + hold_ms)
 
-    def _settled(self, settled: Settled, memory: MemInfo, now_ns: int) -> None:
+    def _settled(self, settled: Settled, memory: MemInfo | None, now_ns: int) -> None:
         self._tell(
             settled_record(
                 f"{label(settled.task)} {settled.end} after {settled.took_ms} ms, "
@@ -250,7 +249,7 @@ class Executor:
                 },
             )
         )
-        if not settled.killed or settled.end == "passed over":
+        if not settled.killed or memory is None:
             return
         futile = self._futile.kill_settled(
             freed_kib=settled.freed_kib,
@@ -267,12 +266,18 @@ class Executor:
                 f"{holders or 'nothing that meminfo names'}"
             )
 
-    def _say(self, event: Event, text: str, plan: KillPlan | None = None) -> None:
+    def _say(
+        self, event: Event, text: str, plan: KillPlan | None = None, verdict: str = ""
+    ) -> None:
         # Every turn of a storm may come to the same end: it is told once.
         if text != self._last_said:
             self._last_said = text
             self._say_now(text)
-            self._tell(decision_record(event, plan, (), ()))
+            record = decision_record(event, plan, (), ())
+            if verdict:
+                # Decided to kill, and came to this: nobody has died.
+                record |= {"verdict": verdict, "victims": []}
+            self._tell(record)
 
 
 def _name(decision: Wait | LetItExit) -> str:

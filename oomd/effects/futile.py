@@ -40,6 +40,10 @@ class FutileGuard:
         """No kill now: leave it to the kernel."""
         return now_ns < self._hold_until_ns
 
+    def forget(self) -> None:
+        """The storm is over: the next begins a row of its own. A pause goes on."""
+        self._in_a_row = self._row_held_kib = 0
+
     def kill_settled(
         self, *, freed_kib: int, held_kib: int, shortfall_kib: int, now_ns: int
     ) -> bool:

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Iterable
 
-from oomd.effects.companions import Suspects, known_sharers, other_companions, still_holding
+from oomd.effects.companions import group_members, sharers_anywhere, sharers_at_hand
 from oomd.effects.oom_kill_process import Missed, Victim, kill, kill_companions, open_victim
 from oomd.effects.oom_reaper import OomReaper
 from oomd.effects.thaw import thaw
 from oomd.effects.victims import VictimsInFlight
 from oomd.event import Event
 from oomd.mm.oom_badness import Case, oom_score
-from oomd.mm.oom_kill_process import plan_kill
+from oomd.mm.oom_kill_process import pick_child, plan_kill
 from oomd.mm_types import Task
 from oomd.oom import Companion, Kill, KillPlan, Relatives
-from oomd.proc.relatives import presumed_same_mm, read_children
+from oomd.proc.relatives import iter_children, presumed_same_mm
 from oomd.proc.root import WritableRoot
 from oomd.report.kernel_log import companion_lines, invoked_line, kill_lines, printable
 from oomd.report.record import Record, decision_record
@@ -35,20 +35,23 @@ class Killer:
         settings: Settings,
         in_flight: VictimsInFlight,
         publish: Callable[[tuple[str, ...]], None],
+        say: Callable[[str], None],
         *,
         reaper: OomReaper | None,
         restrict_to: frozenset[int] | None,
     ) -> None:
-        """``publish`` takes the kernel's lines. ``restrict_to``: nobody else may be killed."""
+        """``publish`` takes the kernel's lines, ``say`` a line of ours.
+
+        ``restrict_to``: nobody else may be killed.
+        """
         self._root = root
         self._page_size_bytes = root.page_size_bytes()
         self._in_flight = in_flight
         self._publish = publish
+        self._say = say
         self._reaper = reaper
         self._restrict_to = restrict_to
         self._v1_freezer = root.exists("sys/fs/cgroup/freezer")
-        self._suspects: Suspects | None = None
-        self._kill_of_suspects: tuple[Case, str] | None = None
         self.settings = settings
 
     # --- before the signal
@@ -59,10 +62,18 @@ class Killer:
         # is what mainline would have taken anyway.
         if not case.policy.child_sacrifice:
             return Relatives()
-        children = read_children(self._root, chosen, self._page_size_bytes)
-        # The parent may have gone meanwhile, and its pid be another process's.
-        children = tuple(child for child in children if child.ppid == chosen.pid)
-        return Relatives(children, presumed_same_mm(chosen, children), "equal sizes")
+        # One at a time, and only the best is kept: there may be 30,000.
+        best: tuple[Task, ...] = ()
+        seen = 0
+        for child in iter_children(self._root, chosen, self._page_size_bytes):
+            # The parent may have gone meanwhile, and its pid be another process's.
+            if child.ppid != chosen.pid:
+                continue
+            seen += 1
+            if child.ident not in presumed_same_mm(chosen, (child,)):
+                victim = pick_child((*best, child), case)
+                best = () if victim is None else (victim,)
+        return Relatives(best, frozenset(), "equal sizes", seen)
 
     def plan(self, event: Event, decision: Kill) -> KillPlan:
         """Who is the victim."""
@@ -96,28 +107,36 @@ class Killer:
 
     def _killed(self, event: Event, decision: Kill, plan: KillPlan, victim: Victim) -> Record:
         """The first signal is sent: now whatever may take a moment, the most urgent first."""
-        case = event.case
-        known, suspects = known_sharers(self._root, plan.victim, event.snapshot.tasks, case)
-        companions = self._kill_companions(plan.victim, known)
+        root, case, dead = self._root, event.case, plan.victim
+        companions = self._kill_companions(
+            dead, sharers_at_hand(root, dead, event.snapshot.tasks, case)
+        )
+        companions += self._kill_companions(dead, group_members(root, dead, case), companions)
+        companions += self._kill_companions(dead, sharers_anywhere(root, dead, case), companions)
+        # Not before its sharers are dying too: until then it is EINVAL.
         if self._reaper is not None and self.settings.kill.process_mrelease:
-            self._reaper.submit(plan.victim.ident, victim.pidfd)
+            self._reaper.submit(dead.ident, victim.pidfd)
+        thawed = self._thaw(dead, companions)
         lines = self._kernel_lines(event, decision, plan)
+        lines += tuple(
+            companion_lines(case.policy.name, decision.message, companions, self._page_size_bytes)
+        )
         self._publish(lines)
-        others, more = other_companions(self._root, plan.victim, known, case)
-        companions += self._kill_companions(plan.victim, others)
-        self._suspects = Suspects(plan.victim, suspects.tasks + more.tasks)
-        self._kill_of_suspects = case, decision.message
-        thawed = self._thaw(plan.victim, companions)
-        more_lines = self._companion_lines(case, decision.message, companions)
-        self._publish(more_lines + thawed)
-        record = decision_record(event, plan, companions, lines + more_lines)
+        for word in thawed:
+            self._say(word)
+        record = decision_record(event, plan, companions, lines)
         record["signal_after_ms"] = victim.killed_at_ns // 1_000_000 - event.look.now_ms
         return record
 
     def _kill_companions(
-        self, victim: Task, companions: tuple[Companion, ...]
+        self,
+        victim: Task,
+        companions: tuple[Companion, ...],
+        killed: tuple[Companion, ...] = (),
     ) -> tuple[Companion, ...]:
-        """Those of them that were killed."""
+        """Those of them that were killed, and had not been before."""
+        known = {one.task.ident for one in killed}
+        companions = tuple(one for one in companions if one.task.ident not in known)
         if self._restrict_to is not None:
             companions = tuple(c for c in companions if c.task.pid in self._restrict_to)
         ends = kill_companions(self._root, companions)
@@ -126,18 +145,6 @@ class Killer:
         idents = {one.task.ident for one in dead}
         return tuple(one for one in companions if one.task.ident in idents)
 
-    def kill_suspects(self) -> None:
-        """The victim has gone without its memory: whoever still holds as much has the same mm."""
-        suspects, of = self._suspects, self._kill_of_suspects
-        if suspects is None or of is None or not suspects.tasks:
-            return
-        if suspects.victim.ident not in self._in_flight.not_back():
-            return
-        self._suspects = None
-        case, message = of
-        killed = self._kill_companions(suspects.victim, still_holding(self._root, suspects, case))
-        self._publish(self._companion_lines(case, message, killed))
-
     def _thaw(self, victim: Task, companions: Iterable[Companion]) -> tuple[str, ...]:
         if not self._v1_freezer:
             return ()
@@ -145,12 +152,6 @@ class Killer:
         return tuple(word for word in (thaw(self._root, task.pid) for task in dead) if word)
 
     # --- words
-
-    def _companion_lines(
-        self, case: Case, message: str, companions: Iterable[Companion]
-    ) -> tuple[str, ...]:
-        lines = companion_lines(case.policy.name, message, companions, self._page_size_bytes)
-        return tuple(lines)
 
     def _kernel_lines(self, event: Event, decision: Kill, plan: KillPlan) -> tuple[str, ...]:
         current = event.case.oc.current

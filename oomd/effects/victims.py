@@ -20,6 +20,10 @@ __all__ = ["Settled", "VictimsInFlight", "came_back_kib"]
 # the memory as fast as it comes back must not outrun the guard.
 GRACE_MS = 100
 
+# Who seemed to be dying, was waited for and lives on (a thread's exec, a change of mind) may be
+# chosen again after this.
+FORGET_MS = 60_000
+
 _DYING = ""
 _GONE = "gone"
 _REAPED = "reaped"
@@ -48,13 +52,14 @@ class Settled(NamedTuple):
 class _Flight:
     """One dying process."""
 
-    __slots__ = ("end", "had_score", "pidfd", "victim")
+    __slots__ = ("end", "had_score", "pidfd", "skipped_ns", "victim")
 
     def __init__(self, victim: Victim, *, had_score: bool):
         self.victim = victim
         self.pidfd = victim.pidfd
         self.had_score = had_score
         self.end = _DYING
+        self.skipped_ns = 0
 
 
 def came_back_kib(before: MemInfo, now: MemInfo) -> int:
@@ -77,7 +82,6 @@ class _Kill:
         "before",
         "ended_ns",
         "flights",
-        "freed_kib",
         "held_kib",
         "shortfall_kib",
     )
@@ -90,7 +94,6 @@ class _Kill:
         self.before = before
         self.held_kib = held_kib
         self.shortfall_kib = shortfall_kib
-        self.freed_kib = 0
         self.ended_ns = 0
         """When nobody was dying any longer. 0: somebody is."""
 
@@ -164,17 +167,6 @@ class VictimsInFlight:
         """Somebody is dying, or has died and the memory is not back yet."""
         return bool(self._kills)
 
-    def not_back(self) -> frozenset[TaskId]:
-        """Victims that have gone, and of whose memory not a tenth has come back.
-
-        Somebody else may have the same mm.
-        """
-        return frozenset(
-            kill.victim.task.ident
-            for kill in self._kills
-            if kill.ended_ns and kill.freed_kib * 10 < kill.held_kib
-        )
-
     def add(self, victim: Victim, now_ns: int, before: MemInfo, shortfall_kib: int = 0) -> int:
         """Wait for one kill, from the signal on. The pidfd by which it is held, or -1.
 
@@ -229,27 +221,45 @@ class VictimsInFlight:
                 if flight.end == _DYING and owner.victim.task.ident == ident:
                     flight.end = _REAPED
 
-    def sweep(self, now_ns: int, memory: MemInfo) -> tuple[Settled, ...]:
+    def sweep(self, now_ns: int, memory: MemInfo | None) -> tuple[Settled, ...]:
         """Look at every victim; the kills that have ended since the last look.
 
+        ``memory`` as just read; None: it could not be, and nothing is seen to come back.
         A kill has ended when nobody of it is dying any longer and its memory is back, or has
         had its time to come back.
         """
-        self._skipped = [f for f in self._skipped if not self._exited(f)]
+        self._skipped = [f for f in self._skipped if not self._forgotten(f, now_ns)]
         settled, waiting = [], []
         for kill in self._kills:
-            freed_kib = kill.freed_kib = came_back_kib(kill.before, memory)
+            freed_kib = 0 if memory is None else came_back_kib(kill.before, memory)
             memory_back = freed_kib * 2 >= kill.held_kib
             self._look_at(kill, now_ns, memory_back)
             grace_over = now_ns >= kill.ended_ns + GRACE_MS * 1_000_000
             timed_out = kill.end() == _PASSED_OVER
             if kill.ended_ns and (memory_back or grace_over or timed_out):
                 settled.append(_settled(kill, now_ns, freed_kib))
-                self._skipped += [f for f in kill.flights if f.end != _GONE]
+                self._skip(kill, now_ns)
             else:
                 waiting.append(kill)
         self._kills = waiting
         return tuple(settled)
+
+    def _skip(self, kill: _Kill, now_ns: int) -> None:
+        for flight in kill.flights:
+            if flight.end != _GONE:
+                flight.skipped_ns = now_ns
+                self._skipped.append(flight)
+
+    def _forgotten(self, flight: _Flight, now_ns: int) -> bool:
+        """It has gone; or it was only waited for, and lives on: then it is like any other."""
+        if self._exited(flight):
+            return True
+        own = flight.victim.killed_at_ns > 0
+        if own or now_ns < flight.skipped_ns + FORGET_MS * 1_000_000:
+            return False
+        if flight.pidfd >= 0:
+            os.close(flight.pidfd)
+        return True
 
     def _look_at(self, kill: _Kill, now_ns: int, memory_back: bool) -> None:
         for flight in kill.flights:

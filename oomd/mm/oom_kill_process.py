@@ -7,24 +7,25 @@ from oomd.mm.task_will_free_mem import task_will_free_mem
 from oomd.mm_types import OOM_SCORE_ADJ_MIN, Task
 from oomd.oom import Companion, Kill, KillPlan, Relatives, Step, Value
 
-__all__ = ["oom_group_to_kill", "plan_kill", "sharers_to_kill"]
+__all__ = ["oom_group_to_kill", "pick_child", "plan_kill", "sharers_to_kill"]
 
 
-def _sacrifice(kill: Kill, relatives: Relatives, case: Case) -> tuple[Task, int]:
-    """el7: the child with the highest badness above 0 dies in place of its parent.
+def pick_child(children: Iterable[Task], case: Case) -> Task | None:
+    """el7: the child with the highest badness above 0, which dies in place of its parent.
 
     "If any of p's children has a different mm and is eligible for kill": any eligible child
-    will do, so the parent's own points do not count.
+    will do, so the parent's own points do not count. Those with the parent's mm are not among
+    ``children``.
     """
-    victim, victim_points = kill.chosen, 0
+    best, best_points = None, 0
     # The order of their list is that of fork in a memory cgroup too.
-    for child in sorted(relatives.children, key=lambda task: task.ident[::-1]):
-        if child.ident in relatives.same_mm or ineligible(child, case):
+    for child in sorted(children, key=lambda task: task.ident[::-1]):
+        if ineligible(child, case):
             continue
         points = oom_badness(child, case.totalpages, case.policy)
-        if points > victim_points:
-            victim, victim_points = child, points
-    return victim, victim_points
+        if points > best_points:
+            best, best_points = child, points
+    return best
 
 
 def plan_kill(kill: Kill, relatives: Relatives, case: Case) -> KillPlan:
@@ -38,16 +39,18 @@ def plan_kill(kill: Kill, relatives: Relatives, case: Case) -> KillPlan:
     if not case.policy.child_sacrifice:
         step = Step(7, "oom_kill_process", "SIGKILL to the chosen process", detail)
         return KillPlan(chosen, chosen, kill.points, False, step)
-    victim, points = _sacrifice(kill, relatives, case)
+    others = [one for one in relatives.children if one.ident not in relatives.same_mm]
+    victim = pick_child(others, case) or chosen
     detail |= {
         "victim_pid": victim.pid,
-        "children": len(relatives.children),
+        "children": len(relatives.children) if relatives.seen is None else relatives.seen,
         "same_mm": relatives.how,
     }
     if victim.ident == chosen.ident:
         verdict = "SIGKILL to the chosen process: it has no child that could die for it"
         step = Step(7, "oom_kill_process", verdict, detail)
         return KillPlan(chosen, chosen, kill.points, False, step)
+    points = oom_badness(victim, case.totalpages, case.policy)
     detail["victim_points"] = points
     step = Step(7, "oom_kill_process", "SIGKILL to a child in place of its parent", detail)
     return KillPlan(chosen, victim, points, False, step)

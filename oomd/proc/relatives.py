@@ -12,7 +12,7 @@ __all__ = [
     "candidates_for_sharing",
     "confirm_sharers",
     "find_sharers",
-    "find_mm_sharers",
+    "iter_children",
     "parse_children",
     "presumed_same_mm",
     "read_children",
@@ -56,8 +56,8 @@ def _children_by_ppid(root: Root, pid: int) -> list[int]:
     return [other for _, other in sorted(children)]
 
 
-def read_children(root: Root, task: Task, page_size_bytes: int) -> tuple[Task, ...]:
-    """Children of every thread of ``task``, for el7's child sacrifice. Raises nothing.
+def iter_children(root: Root, task: Task, page_size_bytes: int) -> Iterator[Task]:
+    """Children of every thread of ``task``, one at a time. Raises nothing.
 
     The kernel gives no promise that the list is whole while the process forks: one born meanwhile
     may be missing, and one that vanished is left out.
@@ -67,9 +67,16 @@ def read_children(root: Root, task: Task, page_size_bytes: int) -> tuple[Task, .
         if pids is None:
             pids = _children_by_ppid(root, task.pid)
     except ReadError:
-        return ()
-    children = (read_task(root, pid, page_size_bytes) for pid in dict.fromkeys(pids))
-    return tuple(child for child in children if child is not None)
+        return
+    for pid in dict.fromkeys(pids):
+        child = read_task(root, pid, page_size_bytes)
+        if child is not None:
+            yield child
+
+
+def read_children(root: Root, task: Task, page_size_bytes: int) -> tuple[Task, ...]:
+    """All of them at once: see ``iter_children()``."""
+    return tuple(iter_children(root, task, page_size_bytes))
 
 
 # --- who has the same mm
@@ -177,8 +184,3 @@ def find_sharers(root: Root, victim: Task, page_size_bytes: int) -> Sharers:
         return Sharers((), ())
     candidates = candidates_for_sharing((task for task in tasks if task is not None), victim)
     return confirm_sharers(root, victim, candidates, page_size_bytes)
-
-
-def find_mm_sharers(root: Root, victim: Task, page_size_bytes: int) -> tuple[Task, ...]:
-    """The processes that certainly share the victim's mm: ``find_sharers()``, those confirmed."""
-    return find_sharers(root, victim, page_size_bytes).confirmed
