@@ -60,13 +60,13 @@ def test_those_under_way_are_seen_to_at_every_turn(guarded: Guarded) -> None:
 def test_calm_is_when_nothing_is_crossed_and_nothing_under_way(guarded: Guarded) -> None:
     guarded.act.holds = 50
     guarded.turn()
-    assert (guarded.guard.recovered, guarded.guard.calm, guarded.act.calms) == (True, False, 0)
+    assert (guarded.guard.crossed, guarded.guard.calm, guarded.act.calms) == (False, False, 0)
     guarded.act.holds = None
     guarded.turn()
-    assert (guarded.guard.recovered, guarded.guard.calm, guarded.act.calms) == (True, True, 1)
+    assert (guarded.guard.crossed, guarded.guard.calm, guarded.act.calms) == (False, True, 1)
     guarded.memory(SHORT)
     guarded.turn()
-    assert (guarded.guard.recovered, guarded.guard.calm, guarded.act.calms) == (False, False, 1)
+    assert (guarded.guard.crossed, guarded.guard.calm, guarded.act.calms) == (True, False, 1)
 
 
 def test_memory_that_recovers_during_the_scan_saves_everybody(guarded: Guarded) -> None:

@@ -44,11 +44,23 @@ def test_a_failure_and_a_signal_are_exit_codes_too(capfd: pytest.CaptureFixture[
     os.close(write_fd)
 
 
-def test_one_that_somebody_else_has_collected_is_forgotten() -> None:
+def test_one_that_somebody_else_has_collected_counts_as_failed() -> None:
     helpers = Helpers()
     pid = helpers.start("json.tool")
     os.waitpid(pid, 0)
+    assert helpers.collect() == ((pid, 1),)
     assert helpers.collect() == ()
+
+
+def test_one_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oomd.helpers.DEADLINE_S", 0.0)
+    helpers = Helpers()
+    read_fd, write_fd = os.pipe()
+    pid = helpers.start("json.tool", stdin=read_fd)
+    assert helpers.collect() == ()
+    assert collect_one(helpers, pid) == -signal.SIGKILL
+    os.close(read_fd)
+    os.close(write_fd)
 
 
 def test_stdin_is_empty_and_stdout_is_our_stderr_if_nothing_else_is_given(

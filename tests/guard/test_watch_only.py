@@ -13,7 +13,7 @@ import pytest
 from oomd.guard import Guard
 from oomd.mm.policy import EL7
 from oomd.settings import Settings
-from oomd.watch_only import REPEAT_MS, WatchOnly, text_of
+from oomd.watch_only import RECOVERED_MS, REPEAT_MS, WatchOnly, text_of
 from tests.audit.commands import TREE, Json
 from tests.audit.machines import AMPLE, HOG, INIT, SHORT, TASKS
 from tests.guard.fake_act import Guarded
@@ -53,7 +53,7 @@ def test_what_ends_without_a_kill_is_told_in_a_word(tmp_path: Path) -> None:
     assert text_of(told[0]) == "exhaustion crossed: would wait"
 
 
-def test_it_is_quiet_for_a_minute_or_until_memory_has_recovered(tmp_path: Path) -> None:
+def test_it_is_quiet_for_a_minute_or_until_memory_is_in_order_again(tmp_path: Path) -> None:
     guarded = short_event(tmp_path)
     (event,) = guarded.act.events
     act = WatchOnly(guarded.root, lambda record: None)
@@ -64,7 +64,10 @@ def test_it_is_quiet_for_a_minute_or_until_memory_has_recovered(tmp_path: Path) 
     assert act.hold_ms(now_ms + REPEAT_MS - 1) == 1
     assert act.hold_ms(now_ms + REPEAT_MS) is None
     act.decided(event)
-    act.recovered()
+    act.seen(True, now_ms)
+    act.seen(False, now_ms + RECOVERED_MS - 1)
+    assert act.hold_ms(now_ms) is not None
+    act.seen(False, now_ms + RECOVERED_MS)
     assert act.hold_ms(now_ms) is None
 
 
@@ -74,11 +77,12 @@ def test_each_crossing_is_told_once(tmp_path: Path) -> None:
     act = WatchOnly(guarded.root, told.append)
     guard = Guard(guarded.root, Settings(), EL7, guarded.watch, act)
     guard.longest_ms = 0
+    now_ms = 0
     for meminfo, count in ((AMPLE, 0), (SHORT, 1), (SHORT, 1), (AMPLE, 1), (SHORT, 2), (SHORT, 2)):
         guarded.memory(meminfo)
         guard.turn()
-        if guard.recovered:
-            act.recovered()
+        now_ms += RECOVERED_MS
+        act.seen(guard.crossed, now_ms)
         assert len(told) == count
 
 
