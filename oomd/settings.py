@@ -213,7 +213,7 @@ SETTINGS: tuple[Setting, ...] = (
         "watch.tripwire_ms",
         (1, 10000, "ms"),
         "The daemon wakes up to look when any task has waited for memory (PSI some) this long"
-        " within stall.window_ms.",
+        " within half a second.",
     ),
     _number(
         "watch.fill_rate_mib_per_s",
@@ -229,7 +229,7 @@ SETTINGS: tuple[Setting, ...] = (
     _number(
         "watch.min_sleep_ms",
         (1, 1000, "ms"),
-        "The daemon looks at memory at most this often, however little there is.",
+        "Between two looks at memory by the clock lies at least this, however little there is.",
     ),
     _number(
         "watch.current_max_age_ms",
@@ -276,14 +276,18 @@ SETTINGS: tuple[Setting, ...] = (
     _number(
         "notifiers.deadline_ms",
         (1, 10000, "ms"),
-        "How long one notifier may take to free memory.",
+        "How long one notifier may take to free memory (none comes with this version).",
     ),
     _number(
         "notifiers.chain_deadline_ms",
         (1, 60000, "ms"),
-        "How long all notifiers together may take before a victim is chosen without them.",
+        "How long all notifiers together may take before a victim is chosen without them"
+        " (none comes with this version).",
     ),
-    _flag("log.kmsg", "Write the lines of a kill to the kernel log too, as the kernel does."),
+    _flag(
+        "log.kmsg",
+        "Write the lines of a kill to the kernel log too, as the kernel does; a panic's always go there.",
+    ),
     _number(
         "log.top",
         (0, 100, ""),

@@ -52,12 +52,13 @@ class Settled(NamedTuple):
 class _Flight:
     """One dying process."""
 
-    __slots__ = ("end", "had_score", "pidfd", "skipped_ns", "victim")
+    __slots__ = ("end", "had_score", "killed", "pidfd", "skipped_ns", "victim")
 
     def __init__(self, victim: Victim, *, had_score: bool):
         self.victim = victim
         self.pidfd = victim.pidfd
         self.had_score = had_score
+        self.killed = victim.killed_at_ns > 0
         self.end = _DYING
         self.skipped_ns = 0
 
@@ -201,13 +202,17 @@ class VictimsInFlight:
 
     def _not_known_yet(self, victims: Iterable[Victim]) -> tuple[_Flight, ...]:
         # A process that is waited for or passed over already keeps the time it was given.
-        known = {f.victim.task.ident for f in (*self._skipped, *self._waited_for())}
+        known = {f.victim.task.ident: f for f in (*self._skipped, *self._waited_for())}
         flights = []
         for victim in victims:
-            if victim.task.ident not in known:
+            flight = known.get(victim.task.ident)
+            if flight is None:
                 score = self._oom_score(victim.task.pid)
                 flights.append(_Flight(victim, had_score=score > 0))
-            elif victim.pidfd >= 0:
+                continue
+            # Only waited for so far, perhaps, and killed now.
+            flight.killed = flight.killed or victim.killed_at_ns > 0
+            if victim.pidfd >= 0:
                 os.close(victim.pidfd)
         return tuple(flights)
 
@@ -254,8 +259,7 @@ class VictimsInFlight:
         """It has gone; or it was only waited for, and lives on: then it is like any other."""
         if self._exited(flight):
             return True
-        own = flight.victim.killed_at_ns > 0
-        if own or now_ns < flight.skipped_ns + FORGET_MS * 1_000_000:
+        if flight.killed or now_ns < flight.skipped_ns + FORGET_MS * 1_000_000:
             return False
         if flight.pidfd >= 0:
             os.close(flight.pidfd)
