@@ -39,6 +39,17 @@ print(libc.clone(ctypes.cast(libc.pause, ctypes.c_void_p), top, CLONE_VM | SIGCH
 os.kill(os.getpid(), signal.SIGSTOP)
 """
 
+# As a server preforks its workers: alike to the page, each with an mm of its own.
+_PREFORK = """
+import os, signal
+pids = []
+for _ in range(2):
+    pids.append(os.fork())
+    while not pids[-1]: signal.pause()
+print(*pids, flush=True)
+while True: signal.pause()
+"""
+
 _PTRACE_DETACH = 17
 _PTRACE_SEIZE = 0x4206
 _PTRACE_O_TRACEEXIT = 0x40
@@ -112,6 +123,17 @@ class OwnChildren:
         while task_of(sharer).state != "S":
             os.sched_yield()
         return child.pid, sharer
+
+    def start_preforked(self) -> tuple[int, int]:
+        """Two processes that were forked one after the other, both at rest."""
+        child = self.start(_PREFORK)
+        assert child.stdout is not None
+        first, second = map(int, child.stdout.readline().split())
+        for pid in (first, second):
+            self.hold(pid)
+            while task_of(pid).state != "S":
+                os.sched_yield()
+        return first, second
 
     def start_stuck_dying(self, mib: int = 1) -> subprocess.Popen[str]:
         """A child with SIGKILL sent, stopped by its tracer (us) before it lets its mm go."""

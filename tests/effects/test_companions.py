@@ -1,22 +1,19 @@
 """Who dies with the victim: on real pairs with one mm, and on trees. Nobody is signalled here."""
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from oomd.effects.companions import Suspects, known_sharers, other_companions, still_holding
+from oomd.effects.companions import group_members, sharers_anywhere, sharers_at_hand
 from oomd.mm.policy import EL7, MAINLINE, Policy
-from oomd.mm_types import MemCgroup, Task, TaskId
+from oomd.mm_types import MemCgroup, Task
 from oomd.oom import Companion, OomControl
 from oomd.proc.root import Root
 from oomd.proc.task import read_task
 from tests.effects.children import OwnChildren, allocate_mib, task_of
 from tests.mm.machine import BOTH, case
 from tests.roots import Cgroup, Row, make_root
-
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class NoKcmpRoot(Root):
@@ -48,9 +45,8 @@ def test_a_sharer_among_the_tasks_is_known_at_once(
     other = task_of(children.start_ready(allocate_mib(4)).pid)
     # The same address space, as far as its size goes: kcmp tells them apart.
     twin = other._replace(total_vm_pages=victim.total_vm_pages)
-    known, suspects = known_sharers(Root(), victim, [victim, twin, sharer], case(policy))
-    assert known == (Companion(sharer, "sharing_mm"),)
-    assert suspects == Suspects(victim, ())
+    found = sharers_at_hand(Root(), victim, [victim, twin, sharer], case(policy))
+    assert found == (Companion(sharer, "sharing_mm"),)
 
 
 @pytest.mark.live
@@ -62,8 +58,7 @@ def test_nobody_of_the_victim_s_size_nobody_is_asked(children: OwnChildren) -> N
     victim = task_of(children.start_ready().pid)
     other = task_of(children.start_ready(allocate_mib(4)).pid)
     other = other._replace(total_vm_pages=victim.total_vm_pages + 1)
-    nobody = (), Suspects(victim, ())
-    assert known_sharers(Unasked(), victim, [victim, other], case(MAINLINE)) == nobody
+    assert sharers_at_hand(Unasked(), victim, [victim, other], case(MAINLINE)) == ()
 
 
 @pytest.mark.live
@@ -72,18 +67,8 @@ def test_a_sharer_that_the_decision_did_not_hold_is_found(
     pair: tuple[Task, Task], policy: Policy
 ) -> None:
     victim, sharer = pair
-    others, suspects = other_companions(Root(), victim, (), case(policy))
-    assert sharer.ident in [one.task.ident for one in others if one.why == "sharing_mm"]
-    assert victim.ident not in [one.task.ident for one in others]
-    assert sharer.ident not in [task.ident for task in suspects.tasks]
-
-
-@pytest.mark.live
-def test_who_is_known_is_not_found_again(pair: tuple[Task, Task]) -> None:
-    victim, sharer = pair
-    known = (Companion(sharer, "sharing_mm"),)
-    others, _ = other_companions(Root(), victim, known, case(MAINLINE))
-    assert sharer.pid not in pids(others)
+    found = sharers_anywhere(Root(), victim, case(policy))
+    assert [(one.task.ident, one.why) for one in found] == [(sharer.ident, "sharing_mm")]
 
 
 @pytest.mark.live
@@ -92,43 +77,39 @@ def test_sharers_that_no_policy_kills(pair: tuple[Task, Task], policy: Policy) -
     victim, sharer = pair
     exempt = sharer._replace(oom_score_adj=-1000)
     spared = case(policy, OomControl(spared=frozenset({sharer.ident})))
-    assert known_sharers(Root(), victim, [exempt], case(policy))[0] == ()
-    assert known_sharers(Root(), victim, [sharer], spared)[0] == ()
-    suspects = Suspects(victim, (sharer,))
-    assert still_holding(NoKcmpRoot(), suspects, spared) == ()
-
-
-# --- suspects
+    assert sharers_at_hand(Root(), victim, [exempt], case(policy)) == ()
+    assert sharers_at_hand(Root(), victim, [sharer], spared) == ()
+    assert sharers_anywhere(Root(), victim, spared) == ()
 
 
 @pytest.mark.live
-def test_who_could_not_be_asked_about_is_a_suspect_and_named_once(
-    children: OwnChildren, pair: tuple[Task, Task]
+@pytest.mark.parametrize("policy", BOTH)
+def test_who_cannot_be_confirmed_is_left_to_the_next_decision(
+    pair: tuple[Task, Task], policy: Policy
 ) -> None:
-    root = NoKcmpRoot()
     victim, sharer = pair
-    other = task_of(children.start_ready(allocate_mib(64)).pid)
-    other = other._replace(total_vm_pages=victim.total_vm_pages)
-    # Of the same address space, but not of the same size: kcmp would have to say so.
-    known, suspects = known_sharers(root, victim, [victim, sharer, other], case(MAINLINE))
-    assert known == ()
-    assert suspects == Suspects(victim, (sharer,))
-    others, more = other_companions(root, victim, known, case(MAINLINE))
-    assert sharer.pid not in [one.task.pid for one in others if one.why == "sharing_mm"]
-    assert sharer.ident in [task.ident for task in more.tasks]
-    # Found before and after the kill: named once.
-    both = Suspects(victim, (sharer, *(task for task in more.tasks if task.pid == sharer.pid)))
-    assert len(both.tasks) == 2
-    assert still_holding(root, both, case(MAINLINE)) == (Companion(sharer, "sharing_mm"),)
+    root = NoKcmpRoot()
+    assert sharers_at_hand(root, victim, [victim, sharer], case(policy)) == ()
+    assert sharers_anywhere(root, victim, case(policy)) == ()
 
 
 @pytest.mark.live
-def test_the_victim_itself_is_no_suspect(pair: tuple[Task, Task]) -> None:
-    victim, _ = pair
-    known, suspects = known_sharers(NoKcmpRoot(), victim, [victim], case(MAINLINE))
-    _, more = other_companions(NoKcmpRoot(), victim, known, case(MAINLINE))
-    assert victim.ident not in [task.ident for task in suspects.tasks + more.tasks]
+@pytest.mark.parametrize("policy", BOTH)
+@pytest.mark.parametrize("root", [Root(), NoKcmpRoot()])
+def test_a_preforked_twin_is_no_sharer(children: OwnChildren, policy: Policy, root: Root) -> None:
+    victim, twin = (task_of(pid) for pid in children.start_preforked())
+    # All that could be seen without kcmp says that they have one mm.
+    twin_seen = twin._replace(
+        total_vm_pages=victim.total_vm_pages,
+        rss_pages=victim.rss_pages,
+        pgtables_pages=victim.pgtables_pages,
+        swapents_pages=victim.swapents_pages,
+    )
+    assert sharers_at_hand(root, victim, [victim, twin_seen], case(policy)) == ()
+    assert sharers_anywhere(root, victim, case(policy)) == ()
 
+
+# --- recorded ones
 
 VICTIM: Row = {
     "pid": 5,
@@ -145,60 +126,22 @@ def task_in(root: Root, pid: int) -> Task:
     return task
 
 
-@pytest.mark.parametrize(
-    ("row", "suspect"),
-    [
-        ({}, True),
-        # One mm, read at two moments: a 64th of its 6400 pages is 100.
-        ({"rss_pages": 6100}, True),
-        ({"rss_pages": 5900}, True),
-        ({"rss_pages": 6101}, False),
-        ({"rss_pages": 5899}, False),
-        ({"pgtables_pages": 301}, False),
-        ({"swapents_pages": 301}, False),
-        # Swapped out meanwhile: as much as before.
-        ({"rss_pages": 5000, "swapents_pages": 1200}, True),
-        ({"total_vm_pages": 9001}, False),
-        ({"total_vm_pages": 8999}, False),
-    ],
-)
-def test_a_suspect_has_the_victim_s_size(tmp_path: Path, row: Row, suspect: bool) -> None:
-    other: Row = {**VICTIM, **row, "pid": 6}
-    root = make_root(tmp_path, [VICTIM, other])
-    victim, task = task_in(root, 5), task_in(root, 6)
-    expected = Suspects(victim, (task,) if suspect else ())
-    assert known_sharers(root, victim, [victim, task], case(MAINLINE)) == ((), expected)
-    assert other_companions(root, victim, (), case(MAINLINE)) == ((), expected)
+@pytest.mark.parametrize("answer", [None, False])
+def test_equal_sizes_prove_nothing(tmp_path: Path, answer: bool | None) -> None:
+    root = make_root(tmp_path, [VICTIM, {**VICTIM, "pid": 6}], same_mm=[(5, 6, answer)])
+    victim, twin = task_in(root, 5), task_in(root, 6)
+    assert sharers_at_hand(root, victim, [victim, twin], case(MAINLINE)) == ()
+    assert sharers_anywhere(root, victim, case(MAINLINE)) == ()
 
 
-@pytest.mark.parametrize(
-    ("now", "named"),
-    [
-        ({}, True),
-        # It goes on working with what it shares.
-        ({"rss_pages": 7000, "total_vm_pages": 9500}, True),
-        ({"rss_pages": 5900, "swapents_pages": 300}, True),
-        ({"rss_pages": 5999}, False),
-        ({"pgtables_pages": 199}, False),
-        ({"swapents_pages": 199}, False),
-        ({"state": "Z"}, False),
-        ({"has_mm": False}, False),
-        # Another process by now.
-        ({"starttime_ticks": 601}, False),
-        ({"oom_score_adj": -1000}, False),
-        (None, False),
-    ],
-)
-def test_a_suspect_is_named_while_it_holds_as_much(
-    tmp_path: Path, now: Row | None, named: bool
-) -> None:
-    other: Row = {**VICTIM, "pid": 6}
-    before = make_root(tmp_path / "before", [VICTIM, other])
-    suspects = Suspects(task_in(before, 5), (task_in(before, 6),))
-    later: list[Row] = [{**other, **now}] if now is not None else []
-    after = make_root(tmp_path / "after", later)
-    expected = [6] if named else []
-    assert pids(still_holding(after, suspects, case(MAINLINE))) == expected
+def test_a_victim_that_has_let_its_mm_go_takes_only_the_confirmed_along(tmp_path: Path) -> None:
+    before = make_root(tmp_path / "before", [VICTIM])
+    rows: list[Row] = [{"pid": 5, "state": "Z"}, {**VICTIM, "pid": 6}, {**VICTIM, "pid": 7}]
+    after = make_root(tmp_path / "after", rows, same_mm=[(5, 6, True), (5, 7, False)])
+    victim = task_in(before, 5)
+    others = [task_in(after, pid) for pid in (6, 7)]
+    assert pids(sharers_at_hand(after, victim, others, case(MAINLINE))) == [6]
+    assert pids(sharers_anywhere(after, victim, case(MAINLINE))) == [6]
 
 
 @pytest.mark.parametrize(("policy", "killed"), [(EL7, []), (MAINLINE, [6])])
@@ -208,9 +151,8 @@ def test_el7_spares_who_shares_through_a_thread(
     other: Row = {**VICTIM, "pid": 6, "mm_tid": 7}
     root = make_root(tmp_path, [VICTIM, other], same_mm=[(5, 7, True)])
     victim, task = task_in(root, 5), task_in(root, 6)
-    assert pids(known_sharers(root, victim, [task], case(policy))[0]) == killed
-    assert pids(other_companions(root, victim, (), case(policy))[0]) == killed
-    assert pids(still_holding(root, Suspects(victim, (task,)), case(policy))) == killed
+    assert pids(sharers_at_hand(root, victim, [task], case(policy))) == killed
+    assert pids(sharers_anywhere(root, victim, case(policy))) == killed
 
 
 # --- the oom.group
@@ -236,43 +178,38 @@ def group_root(path: Path) -> Root:
     return make_root(path, rows, cgroups=GROUP, cgroup_version=2, same_mm=kcmp, files=cgroup)
 
 
-@pytest.mark.parametrize(
-    ("policy", "why"),
-    [
-        (MAINLINE, {6: "oom_group", 7: "sharing_mm", 9: "oom_group"}),
-        (EL7, {7: "sharing_mm", 9: "sharing_mm"}),
-    ],
-)
-def test_the_group_and_the_sharers_each_once(
-    tmp_path: Path, policy: Policy, why: dict[int, str]
+@pytest.mark.parametrize(("policy", "group"), [(MAINLINE, [6, 9]), (EL7, [])])
+def test_the_group_but_for_who_is_never_killed(
+    tmp_path: Path, policy: Policy, group: list[int]
 ) -> None:
     root = group_root(tmp_path)
-    others, suspects = other_companions(root, task_in(root, 5), (), case(policy))
-    assert {one.task.pid: one.why for one in others} == why
-    assert len(others) == len(why)
-    assert suspects.tasks == ()
+    members = group_members(root, task_in(root, 5), case(policy))
+    assert sorted(pids(members)) == group
+    assert {one.why for one in members} <= {"oom_group"}
+    # Whoever is in the group and of the same mm, too, is the killer's to name once.
+    assert pids(sharers_anywhere(root, task_in(root, 5), case(policy))) == [7, 9]
 
 
-def test_a_known_sharer_in_the_group_is_not_named_again(tmp_path: Path) -> None:
-    root = group_root(tmp_path)
-    victim = task_in(root, 5)
-    tasks = [task_in(root, pid) for pid in (5, 6, 7, 8, 9, 10)]
-    known, _ = known_sharers(root, victim, tasks, case(MAINLINE))
-    assert pids(known) == [7, 9]
-    assert pids(other_companions(root, victim, known, case(MAINLINE))[0]) == [6]
-
-
-@pytest.mark.parametrize(("domain", "group"), [("/box", [6]), ("/box/app/below", [])])
+@pytest.mark.parametrize(("domain", "group"), [("/box", [6, 9]), ("/box/app/below", [])])
 def test_in_a_memcg_its_own_groups_count(tmp_path: Path, domain: str, group: list[int]) -> None:
     root = group_root(tmp_path)
     question = case(MAINLINE)
     question.memcg = MemCgroup(domain, 2, 0, None)
-    known = [Companion(task_in(root, pid), "sharing_mm") for pid in (7, 9)]
-    assert pids(other_companions(root, task_in(root, 5), known, question)[0]) == group
+    assert sorted(pids(group_members(root, task_in(root, 5), question))) == group
 
 
-def test_a_victim_that_has_gone_has_no_group_left(tmp_path: Path) -> None:
+def test_a_pid_that_is_another_process_s_by_now_has_no_group_of_the_victim_s(
+    tmp_path: Path,
+) -> None:
+    root = group_root(tmp_path)
+    now = task_in(root, 5)
+    victim = now._replace(starttime_ticks=now.starttime_ticks - 1)
+    assert group_members(root, victim, case(MAINLINE)) == ()
+    assert group_members(root, now, case(MAINLINE)) != ()
+
+
+def test_a_victim_that_has_gone_has_nobody_left(tmp_path: Path) -> None:
     root = make_root(tmp_path, [{"pid": 6}], cgroups=GROUP, cgroup_version=2)
     gone = Task(5, 500, total_vm_pages=9000, rss_pages=6000)
-    assert gone.ident == TaskId(5, 500)
-    assert other_companions(root, gone, (), case(MAINLINE)) == ((), Suspects(gone, ()))
+    assert group_members(root, gone, case(MAINLINE)) == ()
+    assert sharers_anywhere(root, gone, case(MAINLINE)) == ()

@@ -92,6 +92,19 @@ def test_what_a_row_held_is_forgotten_with_the_row() -> None:
     assert not guard.holding(1)
 
 
+def test_a_storm_that_is_over_ends_the_row_and_not_the_pause() -> None:
+    guard = FutileGuard(limit=2, hold_off_ms=60_000)
+    settle(guard, 1, futile=True)
+    guard.forget()
+    assert guard.in_a_row == 0
+    settle(guard, 2, futile=True)
+    assert not guard.holding(2 * SECOND_NS)
+    settle(guard, 3, futile=True)
+    guard.forget()
+    assert guard.holding(62 * SECOND_NS)
+    assert not guard.holding(63 * SECOND_NS)
+
+
 def test_limit_0_switches_it_off() -> None:
     guard = FutileGuard(limit=0)
     for _ in range(10):

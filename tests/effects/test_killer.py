@@ -1,28 +1,35 @@
 """One kill from the plan to the last companion, of nobody but this test's own children."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import pytest
 
+from oomd.effects import killer
 from oomd.effects.killer import Killer
 from oomd.effects.oom_kill_process import Missed, Victim, open_victim
 from oomd.effects.oom_reaper import OomReaper
 from oomd.effects.victims import GRACE_MS, VictimsInFlight
 from oomd.event import Event, Look
+from oomd.mm.oom_badness import Case
+from oomd.mm.oom_kill_process import plan_kill
 from oomd.mm.policy import EL7, MAINLINE, Policy
 from oomd.mm_types import MemInfo, Snapshot, Sysctls, Task, TaskId
-from oomd.oom import Constraint, Kill, KillPlan, Step
+from oomd.oom import Companion, Constraint, Kill, KillPlan, Relatives, Step
+from oomd.proc.root import WritableRoot
+from oomd.proc.task import read_task
 from oomd.report.record import Record
 from oomd.settings import Settings
 from tests.effects.children import LyingRoot, OwnChildren, task_of, wait_exit
 from tests.mm.machine import BOTH, TOTALPAGES, case
+from tests.roots import Row, make_root
 
 pytestmark = pytest.mark.live
 
 MS = 1_000_000
 BEFORE = MemInfo(1 << 40, 0, 500)
 BACK = BEFORE._replace(mem_available_kib=1 << 30)
-LOOK = Look(0, BEFORE, None, (), "exhaustion", 0, limit_kib=1500, guard_kib=0)
+LOOK = Look(0, BEFORE, None, (), "exhaustion", 0, 0, limit_kib=1500, guard_kib=0)
 
 
 class NoKcmpRoot(LyingRoot):
@@ -51,28 +58,47 @@ class Bench:
 
     def __init__(
         self,
-        root: LyingRoot,
+        root: WritableRoot,
         policy: Policy,
         own: Iterable[int],
         reaper: OomReaper | None = None,
+        steps: list[str] | None = None,
     ) -> None:
         self.flights = VictimsInFlight(root, 60_000)
         self.lines: list[str] = []
+        self.said: list[str] = []
+        self._steps = [] if steps is None else steps
         self.policy = policy
         self.killer = Killer(
             root,
             Settings(),
             self.flights,
-            self.lines.extend,
+            self._publish,
+            self._say,
             reaper=reaper,
             restrict_to=frozenset(own),
         )
 
-    def kill(self, chosen: Task, *others: Task) -> Missed | Record:
-        """The decision fell on ``chosen``; ``others`` were in the same snapshot."""
+    def _publish(self, lines: tuple[str, ...]) -> None:
+        self._steps.append("publish")
+        self.lines += lines
+
+    def _say(self, line: str) -> None:
+        self._steps.append("say")
+        self.said.append(line)
+
+    def event(self, chosen: Task, *others: Task) -> tuple[Event, Kill]:
         decision = Kill(chosen, 1, "Out of memory", Constraint.NONE, TOTALPAGES, ())
         snapshot = Snapshot((chosen, *others), BEFORE)
         event = Event("exhaustion", LOOK, snapshot, Sysctls(), case(self.policy), decision)
+        return event, decision
+
+    def plan(self, chosen: Task) -> KillPlan:
+        return self.killer.plan(*self.event(chosen))
+
+    def kill(self, chosen: Task, *others: Task) -> Missed | Record:
+        """The decision fell on ``chosen``; ``others`` were in the same snapshot."""
+        event, decision = self.event(chosen, *others)
         # Step 7 has tests of its own; here the chosen one is the victim.
         plan = KillPlan(chosen, chosen, 1, False, Step(7, "oom_kill_process", "SIGKILL"))
         return self.killer.kill(event, decision, plan)
@@ -87,10 +113,20 @@ def sharing_lines(bench: Bench) -> list[str]:
     return [line for line in bench.lines if "sharing same memory" in line]
 
 
+def with_the_sizes_of(one: Task, other: Task) -> Task:
+    """All that could be seen without kcmp says that they have one mm."""
+    return other._replace(
+        total_vm_pages=one.total_vm_pages,
+        rss_pages=one.rss_pages,
+        pgtables_pages=one.pgtables_pages,
+        swapents_pages=one.swapents_pages,
+    )
+
+
 @pytest.mark.parametrize("policy", BOTH)
 def test_a_sharer_dies_with_the_victim(children: OwnChildren, policy: Policy) -> None:
     pid, sharer = children.start_sharing_mm()
-    # A victim that has let its mm go already says nothing of who shares it: see the suspects.
+    # A victim that has let its mm go already says nothing of who shares it.
     children.hold_at_exit(pid)
     bench = Bench(LyingRoot(), policy, (pid, sharer))
     end = bench.kill(task_of(pid), task_of(sharer))
@@ -105,44 +141,160 @@ def test_a_sharer_dies_with_the_victim(children: OwnChildren, policy: Policy) ->
     assert settled.shortfall_kib == 1000
 
 
-def test_suspects_die_when_the_victim_has_gone_without_its_memory(children: OwnChildren) -> None:
+def test_who_cannot_be_confirmed_is_left_to_the_next_decision(children: OwnChildren) -> None:
     pid, sharer = children.start_sharing_mm()
     victim, other = task_of(pid), task_of(sharer)
+    children.hold_at_exit(pid)
     bench = Bench(NoKcmpRoot(), EL7, (pid, sharer))
-    assert [one for one, _ in killed_pids(bench.kill(victim, other))] == [pid]
-    # Not while the victim may still be dying.
-    bench.killer.kill_suspects()
+    assert killed_pids(bench.kill(victim, other)) == [(pid, "chosen")]
     assert bench.flights.victims == {victim.ident}
+    children.let_die(pid)
     (pidfd,) = bench.flights.pidfds()
     wait_exit(pidfd)
+    # Nothing came back, and nobody dies of that.
     assert bench.flights.sweep(MS, BEFORE) == ()
-    assert bench.flights.not_back() == {victim.ident}
-    bench.killer.kill_suspects()
-    assert bench.flights.victims == {other.ident}
-    assert sharing_lines(bench) == [f"Kill process {sharer} ({other.comm}) sharing same memory"]
-    (pidfd,) = bench.flights.pidfds()
-    wait_exit(pidfd)
-    assert bench.flights.sweep(2 * MS, BEFORE) == ()
-    # Once: whoever has the memory now, these two have not.
-    bench.killer.kill_suspects()
-    assert len(sharing_lines(bench)) == 1
-    (settled,) = bench.flights.sweep((2 + GRACE_MS) * MS, BEFORE)
-    assert settled.task == victim
-
-
-def test_suspects_live_when_the_memory_is_back(children: OwnChildren) -> None:
-    pid, sharer = children.start_sharing_mm()
-    victim, other = task_of(pid), task_of(sharer)
-    bench = Bench(NoKcmpRoot(), EL7, (pid, sharer))
-    bench.kill(victim, other)
-    (pidfd,) = bench.flights.pidfds()
-    wait_exit(pidfd)
-    assert len(bench.flights.sweep(1, BACK)) == 1
-    bench.killer.kill_suspects()
-    assert not bench.flights.busy
+    assert [one.end for one in bench.flights.sweep((1 + GRACE_MS) * MS, BEFORE)] == ["gone"]
     assert sharing_lines(bench) == []
-    assert task_of(sharer).ident == other.ident
     assert not task_of(sharer).sigkill_pending
+    assert killed_pids(bench.kill(other)) == [(sharer, "chosen")]
+
+
+@pytest.mark.parametrize("root", [LyingRoot(), NoKcmpRoot()])
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize("policy", BOTH)
+def test_a_preforked_twin_lives(
+    children: OwnChildren, policy: Policy, held: bool, root: LyingRoot
+) -> None:
+    victim, twin = (task_of(pid) for pid in children.start_preforked())
+    # Asked while it still has its mm, or when it may have none to tell of.
+    if held:
+        children.hold_at_exit(victim.pid)
+    bench = Bench(root, policy, (victim.pid, twin.pid))
+    assert killed_pids(bench.kill(victim, with_the_sizes_of(victim, twin))) == [
+        (victim.pid, "chosen")
+    ]
+    assert sharing_lines(bench) == []
+    assert bench.flights.victims == {victim.ident}
+    assert not task_of(twin.pid).sigkill_pending
+
+
+def test_two_of_the_same_size_the_other_lives(children: OwnChildren) -> None:
+    victim, other = (task_of(children.start_ready().pid) for _ in range(2))
+    children.hold_at_exit(victim.pid)
+    bench = Bench(LyingRoot(), MAINLINE, (victim.pid, other.pid))
+    end = bench.kill(victim, with_the_sizes_of(victim, other))
+    assert killed_pids(end) == [(victim.pid, "chosen")]
+    assert not task_of(other.pid).sigkill_pending
+
+
+def test_each_is_killed_and_named_once(
+    children: OwnChildren, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sharer at hand that is in the group, and is found anywhere else, too."""
+    victim, sharer, member = (task_of(children.start_ready().pid) for _ in range(3))
+    found = {
+        "sharers_at_hand": [Companion(sharer, "sharing_mm")],
+        "group_members": [Companion(one, "oom_group") for one in (sharer, member)],
+        "sharers_anywhere": [Companion(one, "sharing_mm") for one in (sharer, member)],
+    }
+    for name, companions in found.items():
+        monkeypatch.setattr(killer, name, lambda *_, ends=tuple(companions): ends)
+    bench = Bench(LyingRoot(), MAINLINE, [one.pid for one in (victim, sharer, member)])
+    assert killed_pids(bench.kill(victim)) == [
+        (victim.pid, "chosen"),
+        (sharer.pid, "sharing_mm"),
+        (member.pid, "oom_group"),
+    ]
+
+
+class FreezerRoot(LyingRoot):
+    """The live machine, with a cgroup v1 freezer."""
+
+    def exists(self, rel: str) -> bool:
+        return rel == "sys/fs/cgroup/freezer" or super().exists(rel)
+
+
+def test_the_most_urgent_first_and_the_words_last(
+    children: OwnChildren, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+
+    def step(name: str, result: object) -> Callable[..., object]:
+        def done(*_: object) -> object:
+            steps.append(name)
+            return result
+
+        return done
+
+    for name in ("sharers_at_hand", "group_members", "sharers_anywhere"):
+        monkeypatch.setattr(killer, name, step(name, ()))
+    monkeypatch.setattr(killer, "thaw", step("thaw", "thawed freezer cgroup /box"))
+    task = task_of(children.start_stuck_dying().pid)
+    reaper = WatchedReaper()
+    monkeypatch.setattr(reaper, "submit", step("reaper", True))
+    bench = Bench(FreezerRoot(), MAINLINE, (task.pid,), reaper, steps)
+    end = bench.kill(task)
+    assert isinstance(end, dict)
+    assert steps == [
+        "sharers_at_hand",
+        "group_members",
+        "sharers_anywhere",
+        "reaper",
+        "thaw",
+        "publish",
+        "say",
+    ]
+    # The kernel says nothing of it: a line of ours.
+    assert bench.said == ["thawed freezer cgroup /box"]
+    assert end["lines"] == bench.lines
+
+
+# --- the child that dies for its parent
+
+PARENT_ROW: Row = {"pid": 5, "rss_pages": 9000, "total_vm_pages": 9000, "children": [8, 7, 6, 9]}
+CHILD_ROWS: list[Row] = [
+    {"pid": 6, "ppid": 5, "rss_pages": 50, "total_vm_pages": 99, "starttime_ticks": 800},
+    # As large as the first, and older.
+    {"pid": 7, "ppid": 5, "rss_pages": 50, "total_vm_pages": 99, "starttime_ticks": 700},
+    {"pid": 8, "ppid": 5, "rss_pages": 20, "total_vm_pages": 99, "starttime_ticks": 600},
+    # Presumed to have its parent's mm.
+    {"pid": 9, "ppid": 5, "rss_pages": 9000, "total_vm_pages": 9000},
+    # Not a child by the time that it is read.
+    {"pid": 10, "ppid": 1, "rss_pages": 5000, "total_vm_pages": 9999},
+]
+
+
+@pytest.mark.parametrize("order", [[8, 7, 6, 9, 10], [10, 9, 6, 7, 8], [6, 10, 8, 9, 7]])
+def test_of_the_children_only_the_best_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: list[int]
+) -> None:
+    rows: list[Row] = [{**PARENT_ROW, "children": order}, *CHILD_ROWS]
+    root = make_root(tmp_path, rows, opener=WritableRoot)
+    kept: list[Relatives] = []
+
+    def plan(decision: Kill, relatives: Relatives, question: Case) -> KillPlan:
+        kept.append(relatives)
+        return plan_kill(decision, relatives, question)
+
+    monkeypatch.setattr(killer, "plan_kill", plan)
+    chosen = read_task(root, 5, 4096)
+    assert isinstance(root, WritableRoot) and chosen is not None
+    bench = Bench(root, EL7, ())
+    found = bench.plan(chosen)
+    assert (found.chosen.pid, found.victim.pid) == (5, 7)
+    assert found.trace.detail["children"] == 4
+    assert found.trace.detail["same_mm"] == "equal sizes"
+    assert [[child.pid for child in one.children] for one in kept] == [[7]]
+
+
+def test_mainline_reads_no_children(tmp_path: Path) -> None:
+    root = make_root(tmp_path, [PARENT_ROW, *CHILD_ROWS], opener=WritableRoot)
+    chosen = read_task(root, 5, 4096)
+    assert isinstance(root, WritableRoot) and chosen is not None
+    assert Bench(root, MAINLINE, ()).plan(chosen).victim == chosen
+
+
+# --- who may be killed, and what becomes of it
 
 
 def test_nobody_else_may_be_killed(children: OwnChildren) -> None:

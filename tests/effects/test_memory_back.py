@@ -64,6 +64,11 @@ def gone(children: OwnChildren, flights: VictimsInFlight, before: MemInfo = BEFO
     return victim
 
 
+def ended(flights: VictimsInFlight) -> bool:
+    """Nobody is dying any longer, and the memory is not back yet."""
+    return flights.busy and not flights.victims
+
+
 def back(kib: int) -> MemInfo:
     """So much came back, which only AnonPages shows."""
     return BEFORE._replace(anon_pages_kib=BEFORE.anon_pages_kib - kib)
@@ -83,13 +88,11 @@ def test_a_gone_victim_holds_the_next_kill_until_its_memory_is_back(children: Ow
     before = open_fds()
     flights = VictimsInFlight(ROOT, TIMEOUT_MS)
     victim = gone(children, flights)
-    assert flights.not_back() == frozenset()
+    assert not ended(flights)
     assert flights.sweep(20 * MS, BEFORE) == ()
-    assert flights.not_back() == {victim.task.ident}
+    assert ended(flights)
     assert flights.sweep(30 * MS, nearly_half_back(victim)) == ()
     assert flights.busy
-    # Enough to tell that nobody else has the same mm.
-    assert flights.not_back() == frozenset()
     # Nobody is dying any longer: nothing to poll, nothing for the decision to wait for.
     assert flights.pidfds() == []
     assert flights.victims == flights.passed_over == frozenset()
@@ -97,23 +100,8 @@ def test_a_gone_victim_holds_the_next_kill_until_its_memory_is_back(children: Ow
     assert settled.end == "gone"
     assert settled.freed_kib * 2 >= settled.held_kib > 0
     assert not flights.busy
-    assert flights.not_back() == frozenset()
     children.end()
     assert open_fds() <= before
-
-
-@pytest.mark.live
-def test_less_than_a_tenth_is_not_back(children: OwnChildren) -> None:
-    flights = VictimsInFlight(ROOT, TIMEOUT_MS)
-    victim = gone(children, flights)
-    tenth_kib = -(-victim.task.size_pages * PAGE_KIB // 10)
-    assert flights.sweep(1, back(tenth_kib)) == ()
-    assert flights.not_back() == frozenset()
-    # Others took it: it is as of the last look.
-    assert flights.sweep(2, back(tenth_kib - 1)) == ()
-    assert flights.not_back() == {victim.task.ident}
-    assert flights.sweep(3, back(-1)) == ()
-    assert flights.not_back() == {victim.task.ident}
 
 
 @pytest.mark.live
@@ -129,7 +117,6 @@ def test_it_settles_without_its_memory_when_the_grace_is_over(children: OwnChild
     assert settled.freed_kib == 0
     assert settled.held_kib == victim.task.size_pages * PAGE_KIB
     assert not flights.busy
-    assert flights.not_back() == frozenset()
 
 
 @pytest.mark.live
@@ -140,7 +127,7 @@ def test_a_reaped_victim_waits_for_its_memory_too(children: OwnChildren) -> None
     flights.add(victim, 0, BEFORE)
     flights.reaped(victim.task.ident)
     assert flights.sweep(1, BEFORE) == ()
-    assert flights.not_back() == {victim.task.ident}
+    assert ended(flights)
     assert [s.end for s in flights.sweep(2, half_back(victim))] == ["reaped"]
 
 
@@ -151,7 +138,7 @@ def test_a_kill_with_one_who_is_passed_over_settles_at_once(children: OwnChildre
     stuck = children.start_stuck_dying()
     flights.join(victim.task.ident, [killed(stuck.pid, "oom_group")])
     assert flights.sweep(TIMEOUT_MS * MS - 1, BEFORE) == ()
-    assert flights.not_back() == frozenset()
+    assert not ended(flights)
     assert [s.end for s in flights.sweep(TIMEOUT_MS * MS, BEFORE)] == ["passed over"]
     assert not flights.busy
 
@@ -162,11 +149,11 @@ def test_who_joins_resets_the_end(children: OwnChildren, why: str, holds: bool) 
     flights = VictimsInFlight(ROOT, TIMEOUT_MS)
     victim = gone(children, flights)
     assert flights.sweep(10 * MS, BEFORE) == ()
-    assert flights.not_back() == {victim.task.ident}
+    assert ended(flights)
     stuck = children.start_stuck_dying(mib=8)
     late = killed(stuck.pid, why)
     flights.join(victim.task.ident, [late])
-    assert flights.not_back() == frozenset()
+    assert not ended(flights)
     assert flights.victims == {late.task.ident}
     # The victim's own grace is over, but this one is dying.
     assert flights.sweep((20 + GRACE_MS) * MS, BEFORE) == ()
@@ -175,7 +162,7 @@ def test_who_joins_resets_the_end(children: OwnChildren, why: str, holds: bool) 
     # And has its own.
     end_ms = 30 + GRACE_MS
     assert flights.sweep(end_ms * MS, BEFORE) == ()
-    assert flights.not_back() == {victim.task.ident}
+    assert ended(flights)
     assert flights.sweep((end_ms + GRACE_MS) * MS - 1, BEFORE) == ()
     (settled,) = flights.sweep((end_ms + GRACE_MS) * MS, BEFORE)
     assert settled.task == victim.task
@@ -198,7 +185,7 @@ def test_who_joins_a_second_time_resets_nothing(children: OwnChildren) -> None:
     fds = open_fds()
     flights.join(victim.task.ident, [again])
     assert open_fds() == fds - {str(again.pidfd)}
-    assert flights.not_back() == {victim.task.ident}
+    assert ended(flights)
     assert [s.end for s in flights.sweep((10 + GRACE_MS) * MS, BEFORE)] == ["gone"]
 
 

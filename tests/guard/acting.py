@@ -66,6 +66,7 @@ class Acting:
             pressure=None,
             thresholds=thresholds,
             crossed=would_act(thresholds),
+            pcp_kib=0,
             headroom_kib=0,
             limit_kib=exhaustion_limit_kib(meminfo, QUIET.exhaustion),
             guard_kib=stall_guard_kib(meminfo, QUIET.stall),
@@ -87,7 +88,7 @@ class Acting:
         """Have a decision done that no task led to."""
         self.act.decided(self.event(())._replace(decision=decision))
 
-    def settle(self, memory: MemInfo) -> None:
+    def settle(self, memory: MemInfo | None) -> None:
         """Look after those in flight, as the loop does, until nobody is left."""
         end_ns = time.monotonic_ns() + _PATIENCE_NS
         self.act.settle(memory)

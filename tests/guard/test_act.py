@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from oomd.effects.act import SETTLE_MS
+from oomd.effects.act import FREED_MS, SETTLE_MS
 from oomd.mm.policy import EL7, MAINLINE, Policy
-from oomd.mm_types import PF_EXITING, Task
+from oomd.mm_types import PF_EXITING, MemInfo, Task
 from oomd.oom import Constraint, Freed, Kill, LetItExit, NoneKillable, Panic, Wait
 from oomd.proc.root import WritableRoot
 from oomd.settings import LogSettings
@@ -30,6 +30,12 @@ BOTH = pytest.mark.parametrize("policy", [EL7, MAINLINE], ids=lambda policy: str
 def started(children: OwnChildren, mib: int = 8) -> Task:
     """A child that holds memory."""
     return task_of(children.start_ready(allocate_mib(mib)).pid)
+
+
+def stuck_victim(children: OwnChildren) -> Task:
+    """It cannot die, and its record does not tell that it is about to."""
+    stuck = task_of(children.start_stuck_dying(16).pid)
+    return stuck._replace(sigkill_pending=False, flags=0)
 
 
 # --- killing
@@ -99,7 +105,8 @@ def test_a_process_that_took_over_the_pid_is_left_alone(children: OwnChildren) -
     (said,) = acting.said
     assert said.startswith(f"not killed: {task.pid} (")
     assert said.endswith("gone before the signal, its pid is another process's now")
-    assert acting.told[0]["lines"] == []
+    (record,) = acting.told
+    assert (record["verdict"], record["victims"], record["lines"]) == ("missed", [], [])
     assert not has_exited(pidfd)
     # The next turn decides anew, and it is as eligible as it was.
     assert not acting.act.in_flight.busy
@@ -165,10 +172,14 @@ def test_who_shares_the_victims_mm_dies_with_it(children: OwnChildren, policy: P
     victim, sharer = (task_of(pid) for pid in children.start_sharing_mm())
     # On el7 a child with an mm of its own would die for its parent: this one has its parent's.
     acting = Acting({victim.pid, sharer.pid})
+    # A victim that has let its mm go says nothing of who shares it.
+    children.hold_at_exit(victim.pid)
     pidfds = [children.hold(one.pid) for one in (victim, sharer)]
     acting.decide(victim, policy=policy)
-    # Told from the kernel's answer, or from the memory that does not come back without it.
-    acting.settle(SHORT_BY_1_MIB)
+    # Nobody of the decision's tasks: found among all processes.
+    assert acting.victims() == [(victim.pid, "chosen"), (sharer.pid, "sharing_mm")]
+    children.let_die(victim.pid)
+    acting.settle(AMPLE)
     for pidfd in pidfds:
         wait_exit(pidfd)
     named = f"Kill process {sharer.pid} ("
@@ -212,8 +223,7 @@ def test_somebody_who_is_dying_already_is_waited_for(children: OwnChildren, poli
 def test_a_victim_that_cannot_die_is_passed_over_when_its_time_is_up(
     children: OwnChildren,
 ) -> None:
-    stuck, other = task_of(children.start_stuck_dying(16).pid), started(children)
-    stuck = stuck._replace(sigkill_pending=False, flags=0)
+    stuck, other = stuck_victim(children), started(children)
     acting = Acting({stuck.pid, other.pid}, Acting.settings(victim_timeout_ms=100))
     acting.decide(stuck, other)
     assert acting.victims() == [(stuck.pid, "chosen")]
@@ -226,7 +236,7 @@ def test_a_victim_that_cannot_die_is_passed_over_when_its_time_is_up(
 
 
 def test_new_settings_hold_for_those_in_flight(children: OwnChildren) -> None:
-    stuck = task_of(children.start_stuck_dying().pid)._replace(sigkill_pending=False, flags=0)
+    stuck = stuck_victim(children)
     acting = Acting({stuck.pid}, Acting.settings(victim_timeout_ms=600_000))
     acting.decide(stuck)
     acting.act.settle(SHORT_BY_1_MIB)
@@ -244,6 +254,7 @@ def test_a_chosen_one_that_is_exiting_gets_its_time_and_no_signal(children: OwnC
     assert isinstance(event.decision, Kill)
     assert acting.said == [f"{task.pid} ({task.comm}) is dying already, nobody is killed"]
     assert acting.victims() == []
+    assert acting.told[0]["verdict"] == "wait"
     assert acting.act.control().victims == {task.ident}
     assert not has_exited(pidfd)
 
@@ -266,8 +277,8 @@ def test_a_current_that_is_dying_is_let_go(children: OwnChildren) -> None:
 def test_after_kills_that_gave_nothing_back_it_stops_and_says_what_holds_the_memory(
     children: OwnChildren,
 ) -> None:
-    # Of sizes of their own: whoever has exactly the victim's is suspected of having its mm.
-    tasks = [started(children, mib) for mib in (8, 9, 10)]
+    # Of the same size, all of them: none has another's mm, and none dies with another.
+    tasks = [started(children) for _ in range(3)]
     settings = Acting.settings(futile_kills=2, futile_hold_off_s=3600)
     acting = Acting({task.pid for task in tasks}, settings)
     acting.decide(tasks[0])
@@ -282,6 +293,53 @@ def test_after_kills_that_gave_nothing_back_it_stops_and_says_what_holds_the_mem
     hold_ms = acting.hold_ms()
     assert hold_ms is not None and hold_ms > SETTLE_MS
     assert not has_exited(children.hold(tasks[2].pid))
+    # A shorter pause does not end it.
+    event = acting.event(())
+    acting.act.decided(event._replace(decision=Freed(1, Constraint.NONE, 1_000_000, ())))
+    longer_ms = acting.act.hold_ms(event.look.now_ms)
+    assert longer_ms is not None and longer_ms > FREED_MS
+
+
+@pytest.mark.parametrize(
+    ("after", "futile"), [(SHORT_BY_1_MIB, True), (AMPLE, False), (None, False)]
+)
+def test_a_victim_that_was_passed_over_counts_by_what_came_back(
+    children: OwnChildren, after: MemInfo | None, futile: bool
+) -> None:
+    stuck = stuck_victim(children)
+    acting = Acting({stuck.pid}, Acting.settings(futile_kills=1, victim_timeout_ms=100))
+    acting.decide(stuck)
+    acting.settle(after)
+    assert acting.ends() == [(stuck.pid, "passed over")]
+    said = [line for line in acting.said if line.startswith("1 kills in a row")]
+    assert len(said) == futile
+    assert (acting.hold_ms() is not None) == futile
+
+
+def test_without_a_look_at_memory_a_kill_ends_and_proves_nothing(children: OwnChildren) -> None:
+    before = open_fds()
+    task = started(children)
+    acting = Acting({task.pid}, Acting.settings(futile_kills=1))
+    acting.act.settle(None)
+    acting.decide(task)
+    acting.settle(None)
+    assert acting.ends() == [(task.pid, "gone")]
+    assert not [line for line in acting.said if "in a row" in line]
+    assert acting.hold_ms() is None
+    assert acting.act.in_flight.idle
+    children.end()
+    assert open_fds() == before
+
+
+def test_the_next_storm_begins_a_row_of_its_own(children: OwnChildren) -> None:
+    tasks = [started(children) for _ in range(2)]
+    acting = Acting({task.pid for task in tasks}, Acting.settings(futile_kills=2))
+    for task in tasks:
+        acting.decide(task)
+        acting.settle(SHORT_BY_1_MIB)
+        acting.act.calm(acting.event((), meminfo=AMPLE).look)
+    assert not [line for line in acting.said if "in a row" in line]
+    assert acting.hold_ms() is None
 
 
 def test_a_kill_that_was_worth_it_begins_the_count_anew(children: OwnChildren) -> None:

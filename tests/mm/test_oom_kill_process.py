@@ -1,11 +1,17 @@
 """``oom_kill_process()``: who dies for the chosen one, and who with it."""
 
+from itertools import permutations
 from typing import Any
 
 import pytest
 
 from oomd.mm.oom_badness import Case
-from oomd.mm.oom_kill_process import oom_group_to_kill, plan_kill, sharers_to_kill
+from oomd.mm.oom_kill_process import (
+    oom_group_to_kill,
+    pick_child,
+    plan_kill,
+    sharers_to_kill,
+)
 from oomd.mm.policy import EL7, MAINLINE, Policy
 from oomd.mm_types import PF_EXITING, PF_KTHREAD, Task
 from oomd.oom import Constraint, Kill, KillPlan, OomControl, Relatives
@@ -58,6 +64,30 @@ def test_el7_sacrifices_the_worst_child(
     assert found.trace.detail["chosen_pid"] == 100
     assert found.trace.detail["victim_pid"] == victim
     assert found.trace.detail["children"] == len(children)
+
+
+@pytest.mark.parametrize(("children", "seen"), [((BIGGER,), 30_000), ((), 7), ((), 0)])
+def test_el7_tells_of_all_children_where_only_the_best_was_kept(
+    children: tuple[Task, ...], seen: int
+) -> None:
+    found = plan(EL7, *children, seen=seen, how="equal sizes")
+    assert found.victim == (children[0] if children else PARENT)
+    assert found.trace.detail["children"] == seen
+
+
+@pytest.mark.parametrize("order", list(permutations((CHILD, BIGGER, TWIN))))
+def test_el7_picks_the_same_child_one_by_one(order: tuple[Task, ...]) -> None:
+    best: tuple[Task, ...] = ()
+    for child in order:
+        picked = pick_child((*best, child), case(EL7))
+        best = () if picked is None else (picked,)
+    assert best == (BIGGER,)
+    assert pick_child(order, case(EL7)) == BIGGER
+
+
+def test_el7_nobody_is_picked_of_those_that_may_not_be_killed() -> None:
+    assert pick_child((CHILD._replace(oom_score_adj=-1000),), case(EL7)) is None
+    assert pick_child((), case(EL7)) is None
 
 
 def test_el7_child_with_the_same_mm_is_no_sacrifice() -> None:

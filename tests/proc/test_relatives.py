@@ -1,5 +1,6 @@
 """Children of every thread, and who shares the victim's mm."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,8 @@ from oomd.mm_types import Task
 from oomd.proc.relatives import (
     candidates_for_sharing,
     confirm_sharers,
-    find_mm_sharers,
     find_sharers,
+    iter_children,
     presumed_same_mm,
     read_children,
 )
@@ -55,7 +56,18 @@ def test_children_that_vanished_are_left_out(tmp_path: Path) -> None:
     assert children_of(root, 5) == [30]
 
 
+@pytest.mark.parametrize("children_files", [True, False])
+def test_children_come_one_at_a_time(tmp_path: Path, children_files: bool) -> None:
+    root = make_root(tmp_path, FAMILY, children_files=children_files)
+    children = iter_children(root, task_of(root, 5), 4096)
+    assert next(children).pid == 30
+    # Read when it is asked for, and not before: this one is gone by then.
+    shutil.rmtree(tmp_path / "proc/20")
+    assert [child.pid for child in children] == [40, 8]
+
+
 def test_a_parent_that_vanished_has_none(tmp_path: Path) -> None:
+    assert list(iter_children(make_root(tmp_path / "iter"), Task(5, 500), 4096)) == []
     assert read_children(make_root(tmp_path), Task(5, 500), 4096) == ()
 
 
@@ -99,7 +111,6 @@ def test_sharers_are_those_that_kcmp_confirms(tmp_path: Path) -> None:
     sharers = find_sharers(root, task_of(root, 5), 4096)
     assert [task.pid for task in sharers.confirmed] == [6, 9]
     assert sharers.unconfirmed == ()
-    assert [task.pid for task in find_mm_sharers(root, task_of(root, 5), 4096)] == [6, 9]
 
 
 def test_nothing_is_assumed_where_kcmp_may_not_be_asked(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def event_of(
     """What the loop would make of this."""
     meminfo: MemInfo = question.snapshot.meminfo
     thresholds = evaluate(meminfo, percent, Settings())
-    look = Look(7, meminfo, None, thresholds, would_act(thresholds), 0, 0, 0)
+    look = Look(7, meminfo, None, thresholds, would_act(thresholds), 0, 0, 0, 0)
     case = case_of(question.oc, question.snapshot, policy)
     decision = out_of_memory(question.oc, question.snapshot, asked, policy, freed=freed)
     trigger = look.crossed or MANUAL
