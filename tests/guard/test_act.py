@@ -38,6 +38,12 @@ def stuck_victim(children: OwnChildren) -> Task:
     return stuck._replace(sigkill_pending=False, flags=0)
 
 
+def wait_for_all(acting: Acting) -> None:
+    """Until they have exited: seen between the end of their mm and their own, they are "reaped"."""
+    for pidfd in acting.act.pidfds():
+        wait_exit(pidfd)
+
+
 # --- killing
 
 
@@ -152,6 +158,7 @@ def test_on_el7_a_child_dies_for_its_parent(children: OwnChildren) -> None:
     assert acting.victims() == [(child.pid, "child")]
     assert f"Kill process {parent.pid} (" in acting.said[1]
     assert acting.said[2].startswith(f"Killed process {child.pid} (")
+    wait_for_all(acting)
     acting.settle(AMPLE)
     assert acting.ends() == [(child.pid, "gone")]
     assert not has_exited(children.hold(parent.pid))
@@ -162,6 +169,7 @@ def test_on_mainline_it_does_not(children: OwnChildren) -> None:
     acting = Acting({parent.pid, child.pid})
     acting.decide(parent, policy=MAINLINE)
     assert acting.victims() == [(parent.pid, "chosen")]
+    wait_for_all(acting)
     acting.settle(AMPLE)
     assert acting.ends() == [(parent.pid, "gone")]
     assert not has_exited(children.hold(child.pid))
