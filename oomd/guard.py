@@ -17,6 +17,7 @@ from oomd.mm_types import MemInfo, Snapshot, Task
 from oomd.oom import Constraint, Freed, NotifierChain, OomControl
 from oomd.proc.allocating import AllocatingSampler
 from oomd.proc.memcg import read_memcg
+from oomd.proc.meminfo import read_meminfo
 from oomd.proc.pcp import read_pcp_kib
 from oomd.proc.root import ReadError, Root
 from oomd.proc.snapshot import CannotDecide, take_snapshot
@@ -130,7 +131,10 @@ class Guard:
         memcg = None
         if cgroup:
             memcg = read_memcg(self._root, cgroup, page_size_bytes)
-        memory = Snapshot((), look.meminfo, page_size_bytes, memcg=memcg)
+        # As it was at the look, so that every task is held against one total; of a cgroup, the
+        # machine's, whose swap it shares.
+        meminfo = look.meminfo if memcg is None else read_meminfo(self._root)
+        memory = Snapshot((), meminfo, page_size_bytes, memcg=memcg)
         case = case_of(control, memory, self._policy)
         candidates = Candidates(case, self._settings.log.top)
 
@@ -139,8 +143,7 @@ class Guard:
             return False
 
         snapshot = take_snapshot(self._root, keep=keep, memcg=memcg)
-        # The memory as it was at the look, so that every task is held against one total.
-        snapshot = snapshot._replace(tasks=candidates.tasks(), meminfo=look.meminfo)
+        snapshot = snapshot._replace(tasks=candidates.tasks(), meminfo=meminfo)
         decision = out_of_memory(control, snapshot, sysctls, self._policy, freed=freed)
         return Event(trigger, look, snapshot, sysctls, case, decision)
 
