@@ -286,8 +286,8 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     _flag(
         "log.kmsg",
-        "Write the lines of a kill to the kernel log too, as the kernel does; those of a panic always"
-        " go there.",
+        "Write the lines of a kill to the kernel log too, as the kernel does; a panic's words go"
+        " there in any case.",
     ),
     _number(
         "log.top",

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 from oomd.effects import syscalls
+from oomd.effects.oom_kill_process import Victim, kill, open_victim
 from oomd.mm_types import Task
 from oomd.proc.root import Root, WritableRoot
 from oomd.proc.task import read_task
@@ -18,6 +19,7 @@ __all__ = [
     "OwnChildren",
     "allocate_mib",
     "has_exited",
+    "killed",
     "open_fds",
     "task_of",
     "wait_exit",
@@ -203,3 +205,13 @@ class LyingRoot(WritableRoot):
 
     def write(self, rel: str, data: bytes) -> None:
         self.written.append((rel, data))
+
+
+def killed(task: Task) -> Victim:
+    """A child of the test's own, once it has been sent SIGKILL."""
+    root = WritableRoot()
+    victim = open_victim(root, task)
+    assert isinstance(victim, Victim)
+    victim = kill(root, victim)
+    assert isinstance(victim, Victim)
+    return victim

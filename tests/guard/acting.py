@@ -16,9 +16,9 @@ from oomd.report.record import Record
 from oomd.settings import KillSettings, LogSettings, Settings
 from oomd.thresholds import evaluate, exhaustion_limit_kib, stall_guard_kib, would_act
 from tests.audit.machines import AMPLE
-from tests.effects.children import LyingRoot
+from tests.effects.children import LyingRoot, OwnChildren, allocate_mib, task_of, wait_exit
 
-__all__ = ["QUIET", "SHORT_BY_1_MIB", "Acting"]
+__all__ = ["QUIET", "SHORT_BY_1_MIB", "Acting", "started", "stuck_victim", "wait_for_all"]
 
 QUIET = Settings(log=LogSettings(kmsg=False))
 # Less is missing than any process holds.
@@ -112,3 +112,20 @@ class Acting:
         """Of the last decision that was told."""
         (*_, record) = (one for one in self.told if one["kind"] == "decision")
         return [(one["pid"], one["why"]) for one in record["victims"]]
+
+
+def started(children: OwnChildren, mib: int = 8) -> Task:
+    """A child that holds memory."""
+    return task_of(children.start_ready(allocate_mib(mib)).pid)
+
+
+def stuck_victim(children: OwnChildren) -> Task:
+    """It cannot die, and its record does not tell that it is about to."""
+    stuck = task_of(children.start_stuck_dying(16).pid)
+    return stuck._replace(sigkill_pending=False, flags=0)
+
+
+def wait_for_all(acting: Acting) -> None:
+    """Until they have exited: seen between the end of their mm and their own, they are "reaped"."""
+    for pidfd in acting.act.pidfds():
+        wait_exit(pidfd)

@@ -101,7 +101,6 @@ def test_pages_in_the_lists_of_the_processors_are_free(machine: Machine) -> None
     assert look.crossed is None
     assert look.pcp_kib == 80_000
     assert look.shortfall_kib("exhaustion") == 0
-    # As read: what a kill has given back is measured by it.
     assert look.meminfo == SHORT
     assert not machine.watch.still("exhaustion")
 
