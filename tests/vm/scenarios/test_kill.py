@@ -130,6 +130,27 @@ def test_who_shares_the_victims_memory_dies_with_it(guard: Guarded, figure: Keep
     guard.check_untouched()
 
 
+def test_mainline_kills_an_oom_group_as_a_whole(guard: Guarded) -> None:
+    guard.configure('policy = "mainline"\n')
+    cgroup = "/sys/fs/cgroup/grouped"
+    guard.machine.run(
+        f"mkdir -p {cgroup}; echo +memory > /sys/fs/cgroup/cgroup.subtree_control; "
+        f"echo 1 > {cgroup}/memory.oom.group"
+    )
+    hog = guard.hog("--on-usr1 grow")
+    member = guard.hog("--mib 5 --hold", name="member")
+    exempt = guard.hog("--mib 5 --hold", name="exempt", oom_score_adj=-1000)
+    for one in (hog, member, exempt):
+        guard.machine.run(f"echo {one.pid} > {cgroup}/cgroup.procs")
+    hog.process.kill(10)
+    assert hog.died_of() == 9
+    assert member.died_of() == 9
+    assert exempt.alive
+    guard.wait_said(rf"^decided at \w+: kill {hog.pid} \(hog, chosen\), {member.pid} ")
+    assert set(guard.killed_pids()) == {hog.pid, member.pid}
+    guard.check_untouched()
+
+
 def test_a_hog_whose_leader_has_exited_is_found(guard: Guarded) -> None:
     hog = guard.hog("--exit-leader --forever")
     entry = guard.machine.wait_journal(
