@@ -113,7 +113,9 @@ class Daemon:
         while self._loader.loading and monotonic_ms() < end_ms and not self._stop:
             if self._loader.fd >= 0:
                 left_s = max(end_ms - monotonic_ms(), 0) / 1000
-                select.select([self._loader.fd, self._wake_fd], [], [], left_s)
+                ready, _, _ = select.select([self._loader.fd, self._wake_fd], [], [], left_s)
+                if self._wake_fd in ready:
+                    os.read(self._wake_fd, 4096)
                 self._loader.read()
             else:
                 time.sleep(0.002)

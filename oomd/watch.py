@@ -43,8 +43,6 @@ SHORTEST_WINDOW_MS = 500
 SAMPLE_MS = 50
 # Looks remembered to count a stall from: the longest window, and the two ends of it.
 SAMPLES = 10_000 // SAMPLE_MS + 2
-
-
 # A cgroup that was removed may come back with the next start of its service.
 REOPEN_MS = 1000
 

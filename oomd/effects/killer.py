@@ -163,6 +163,7 @@ class Killer:
             current if process is not None else None,
             process.comm if process is not None else "",
             process.oom_score_adj if process is not None else -1000,
+            event.case.oc.gfp_mask,
         )
         score = oom_score(decision.points, decision.totalpages)
         profile = event.case.policy.name

@@ -15,7 +15,6 @@ __all__ = [
     "iter_children",
     "parse_children",
     "presumed_same_mm",
-    "read_children",
 ]
 
 
@@ -72,11 +71,6 @@ def iter_children(root: Root, task: Task, page_size_bytes: int) -> Iterator[Task
         child = read_task(root, pid, page_size_bytes)
         if child is not None:
             yield child
-
-
-def read_children(root: Root, task: Task, page_size_bytes: int) -> tuple[Task, ...]:
-    """All of them at once: see ``iter_children()``."""
-    return tuple(iter_children(root, task, page_size_bytes))
 
 
 # --- who has the same mm

@@ -34,13 +34,13 @@ def _kib(pages: int, page_size_bytes: int) -> int:
     return pages * page_size_bytes // 1024
 
 
-def invoked_line(current: CurrentTask | None, comm: str, adj: int) -> str:
+def invoked_line(current: CurrentTask | None, comm: str, adj: int, gfp_mask: int = 0) -> str:
     """``COMM invoked oom-killer``: current where it was seen, the daemon otherwise.
 
-    gfp_mask and order are not observable, and 0.
+    ``gfp_mask`` and order are not observable, and 0.
     """
     name = printable(comm) if current is not None else "oomd"
-    return f"{name} invoked oom-killer: gfp_mask=0x0, order=0, oom_score_adj={adj}"
+    return f"{name} invoked oom-killer: gfp_mask={gfp_mask:#x}, order=0, oom_score_adj={adj}"
 
 
 def _sizes(task: Task, page_size_bytes: int) -> str:

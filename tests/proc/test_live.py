@@ -18,8 +18,8 @@ from oomd.proc.relatives import (
     candidates_for_sharing,
     confirm_sharers,
     find_sharers,
+    iter_children,
     presumed_same_mm,
-    read_children,
 )
 from oomd.proc.root import Root
 from oomd.proc.snapshot import take_snapshot
@@ -240,7 +240,7 @@ def test_sharers_by_kcmp() -> None:
         assert ROOT.same_mm(parent.pid, sharer) is True
         assert ROOT.same_mm(parent.pid, copy) is False
         victim = task_of(parent.pid)
-        children = read_children(ROOT, victim, PAGE)
+        children = tuple(iter_children(ROOT, victim, PAGE))
         assert {child.pid for child in children} == {sharer, copy}
         assert sharer in {ident.pid for ident in presumed_same_mm(victim, children)}
         assert sharer in {task.pid for task in candidates_for_sharing(children, victim)}

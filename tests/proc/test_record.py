@@ -20,7 +20,7 @@ from oomd.proc.record import (
     RecordingRoot,
     open_root,
 )
-from oomd.proc.relatives import read_children
+from oomd.proc.relatives import iter_children
 from oomd.proc.root import Gone, ReadError, Refused, Root
 from oomd.proc.snapshot import take_snapshot
 from oomd.proc.sysctl import read_sysctls
@@ -41,7 +41,7 @@ CGROUPS: list[Cgroup] = [
 def everything(root: Root) -> tuple[object, ...]:
     """All that a front room may ask."""
     snapshot = take_snapshot(root, need_nodes=root.exists("proc/zoneinfo"))
-    children = tuple(read_children(root, task, 4096) for task in snapshot.tasks)
+    children = tuple(tuple(iter_children(root, task, 4096)) for task in snapshot.tasks)
     pairs = [(a.pid, b.pid) for a in snapshot.tasks[:5] for b in snapshot.tasks[:5]]
     same = [root.same_mm(a, b) for a, b in pairs]
     facts = (root.page_size_bytes(), root.clock_ticks(), root.kernel_release(), root.pids())

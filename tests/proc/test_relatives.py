@@ -12,7 +12,6 @@ from oomd.proc.relatives import (
     find_sharers,
     iter_children,
     presumed_same_mm,
-    read_children,
 )
 from oomd.proc.root import Root
 from oomd.proc.task import read_task
@@ -36,7 +35,7 @@ def task_of(root: Root, pid: int) -> Task:
 
 
 def children_of(root: Root, pid: int) -> list[int]:
-    return [child.pid for child in read_children(root, task_of(root, pid), 4096)]
+    return [child.pid for child in iter_children(root, task_of(root, pid), 4096)]
 
 
 def test_children_of_every_thread_in_the_kernel_s_order(tmp_path: Path) -> None:
@@ -68,7 +67,7 @@ def test_children_come_one_at_a_time(tmp_path: Path, children_files: bool) -> No
 
 def test_a_parent_that_vanished_has_none(tmp_path: Path) -> None:
     assert list(iter_children(make_root(tmp_path / "iter"), Task(5, 500), 4096)) == []
-    assert read_children(make_root(tmp_path), Task(5, 500), 4096) == ()
+    assert tuple(iter_children(make_root(tmp_path), Task(5, 500), 4096)) == ()
 
 
 # --- same mm

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.vm.machine import GuestError
 from tests.vm.scenarios.guarded import Guarded
 
 pytestmark = pytest.mark.vm
@@ -21,6 +22,17 @@ def test_panic_on_oom_panics(boot_guarded: Boot) -> None:
     console = guard.machine.wait_panic()
     assert "Out of memory: system-wide panic_on_oom is enabled" in console
     assert "Kernel panic - not syncing: sysrq triggered crash" in console
+
+
+def test_panic_on_oom_can_reboot(boot_guarded: Boot) -> None:
+    guard = boot_guarded("")
+    guard.configure('[panic]\npanic_on_oom = "reboot"\n')
+    guard.sysctl("vm.panic_on_oom", 1)
+    guard.machine.start("hog --forever")
+    # QEMU is told to end where a machine would start anew.
+    with pytest.raises(GuestError, match="ended without a panic"):
+        guard.machine.wait_panic()
+    assert "Out of memory: system-wide panic_on_oom is enabled" in guard.machine.console()
 
 
 def test_panic_on_oom_can_be_left_to_the_kernel(guard: Guarded) -> None:
