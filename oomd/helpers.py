@@ -1,35 +1,95 @@
-"""Short-lived helpers: what needs a comfortable library runs in a process of its own.
+"""Other interpreters: what needs a comfortable library runs in a process of its own.
 
-Spawned before the storm or after it, never in between, and never waited for: the sentinel
-polls what they write and collects them when they are done.
+Short-lived helpers, the worker, and the hosts of its plugins. Spawned before the storm or after
+it, never in between, and never waited for: whoever spawns them polls what they write and
+collects them when they are done.
 """
 
 import os
 import signal
 import sys
 import time
+from collections.abc import Iterable, Sequence
 
-__all__ = ["Helpers"]
+__all__ = ["Helpers", "spawn"]
 
 # How long a helper may take, on a machine that has just been through a storm.
 DEADLINE_S = 60.0
 
 _PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-# The helper's first act: to be an ordinary process again, neither exempt nor ahead of others,
-# with a bound on what it may take.
+# A helper's bound on what it may take.
+DATA_BYTES = 256 << 20
+
+# The first act: to be an ordinary process again, neither exempt nor ahead of others, with a bound
+# on what it may take. Only what has to end with its parent pays for ctypes.
 # It is handed the package's folder, since -I keeps it from finding it by itself.
 _BOOTSTRAP = """
 import os, resource, sys
-os.nice(40)
+root, module, nice, data, parent = sys.argv[1:6]
+if nice:
+    try: os.setpriority(os.PRIO_PROCESS, 0, int(nice))
+    except OSError: pass
 try:
     with open("/proc/self/oom_score_adj", "w") as adj: adj.write("0")
 except OSError: pass
-resource.setrlimit(resource.RLIMIT_DATA, (268435456, 268435456))
-sys.path.insert(0, sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_DATA, (int(data), int(data)))
+if int(parent):
+    import ctypes
+    PR_SET_PDEATHSIG, SIGKILL = 1, 9
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL)
+    if os.getppid() != int(parent): os._exit(1)
+del sys.argv[1:6]
+sys.path.insert(0, root)
 from runpy import run_module
-run_module(sys.argv.pop(1), run_name="__main__", alter_sys=False)
+run_module(module, run_name="__main__", alter_sys=False)
 """
+
+
+def spawn(
+    module: str,
+    args: Iterable[str],
+    *,
+    stdin: int = -1,
+    stdout: int = -1,
+    inherited: Sequence[int] = (),
+    nice: int | None = None,
+    data_bytes: int = DATA_BYTES,
+    ends_with_us: bool = False,
+) -> int:
+    """Run ``python -m module args`` in a fresh interpreter, a process group of its own; its pid.
+
+    ``stdin`` and ``stdout`` become its own; otherwise /dev/null and our stderr. It has the
+    descriptors ``inherited``, by the same numbers. ``nice`` is its own (None: ours),
+    ``data_bytes`` its RLIMIT_DATA. ``ends_with_us``: killed when the thread that spawns it ends
+    (PR_SET_PDEATHSIG). Raises OSError.
+    """
+    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = []
+    if stdin >= 0:
+        actions.append((os.POSIX_SPAWN_DUP2, stdin, 0))
+    else:
+        actions.append((os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0))
+    actions.append((os.POSIX_SPAWN_DUP2, stdout if stdout >= 0 else 2, 1))
+    parent = os.getpid() if ends_with_us else 0
+    # -I: neither the environment nor the current folder chooses what it imports. Unlike the
+    # sentinel it has site, and so the distribution's packages.
+    head = [sys.executable, "-I", "-c", _BOOTSTRAP, _PACKAGE_ROOT, module]
+    argv = [*head, "" if nice is None else str(nice), str(data_bytes), str(parent), *args]
+    try:
+        for fd in inherited:
+            os.set_inheritable(fd, True)
+        # posix_spawn(3) shares our memory until the exec: nothing locked is copied.
+        return os.posix_spawn(
+            sys.executable,
+            argv,
+            dict(os.environ),
+            file_actions=actions,
+            setsigmask=(),
+            setpgroup=0,
+        )
+    finally:
+        for fd in inherited:
+            os.set_inheritable(fd, False)
 
 
 class Helpers:
@@ -43,24 +103,7 @@ class Helpers:
 
         ``stdin`` and ``stdout`` become the helper's; otherwise /dev/null and our own stderr.
         """
-        actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = []
-        if stdin >= 0:
-            actions.append((os.POSIX_SPAWN_DUP2, stdin, 0))
-        else:
-            actions.append((os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0))
-        actions.append((os.POSIX_SPAWN_DUP2, stdout if stdout >= 0 else 2, 1))
-        # -I: neither the environment nor the current folder chooses what it imports. Unlike the
-        # sentinel it has site, and so the distribution's packages.
-        argv = [sys.executable, "-I", "-c", _BOOTSTRAP, _PACKAGE_ROOT, module, *args]
-        # posix_spawn(3) shares our memory until the exec: nothing locked is copied.
-        pid = os.posix_spawn(
-            sys.executable,
-            argv,
-            dict(os.environ),
-            file_actions=actions,
-            setsigmask=(),
-            setpgroup=0,
-        )
+        pid = spawn(module, args, stdin=stdin, stdout=stdout, nice=19)
         self._running[pid] = time.monotonic()
         return pid
 
