@@ -12,6 +12,8 @@ from oomd.settings import SETTINGS, Setting, Settings, SettingValue, value_of
 
 __all__ = [
     "DEFAULT",
+    "PLAN",
+    "PLAN_BYTES",
     "SETTINGS",
     "ConfigError",
     "Configured",
@@ -156,6 +158,10 @@ def _typed(setting: Setting, value: object, origin: Origin) -> SettingValue:
     return value
 
 
+# Not a key of any file: see NotifierSettings.plan.
+PLAN = "notifiers.plan"
+PLAN_BYTES = 256 * 1024
+
 _BY_KEY: dict[str, Setting] = {setting.key: setting for setting in SETTINGS}
 
 
@@ -262,10 +268,13 @@ def settings_from_mapping(mapping: Mapping[str, object], source: str = "config")
 
 
 def to_lines(settings: Settings) -> str:
-    """Every setting as a line ``key=value``, for :func:`from_lines` in another process."""
+    """Every setting as a line ``key=value``, for :func:`from_lines` in another process.
+
+    The worker's plan is one more.
+    """
     return "".join(
         f"{key}={value if isinstance(value, str) else toml_value(value)}\n"
-        for key, value in ((key, value_of(settings, key)) for key in _BY_KEY)
+        for key, value in ((key, value_of(settings, key)) for key in (*_BY_KEY, PLAN))
     )
 
 
@@ -281,6 +290,13 @@ def _from_text(setting: Setting, text: str) -> object:
     return text
 
 
+def _plan(text: str, origin: Origin) -> str:
+    """The worker's plan: nobody here looks into it, and nobody here is made to hold any amount."""
+    if len(text) > PLAN_BYTES or not (text.isascii() and text.isprintable()):
+        raise ConfigError(*origin, PLAN, "is no plan", f"ASCII, at most {PLAN_BYTES // 1024} KiB")
+    return text
+
+
 def from_lines(text: str, source: str = "settings") -> Settings:
     """The settings that :func:`to_lines` wrote: every key once, and the last line ended.
 
@@ -293,14 +309,17 @@ def from_lines(text: str, source: str = "settings") -> Settings:
     for number, line in enumerate(lines, 1):
         origin = Origin(source, number)
         key, equals, value = line.partition("=")
-        if not equals or key not in _BY_KEY:
+        if not equals or (key not in _BY_KEY and key != PLAN):
             problem = "unknown key" if equals else "no key=value"
             # A package upgrade leaves an old daemon with new helpers until it is restarted.
             raise ConfigError(*origin, key[:60], problem, "oomd of one version: restart it")
         if key in values:
             raise ConfigError(*origin, key, "is there twice")
-        values[key] = _typed(_BY_KEY[key], _from_text(_BY_KEY[key], value), origin)
-    missing = [key for key in _BY_KEY if key not in values]
+        if key == PLAN:
+            values[key] = _plan(value, origin)
+        else:
+            values[key] = _typed(_BY_KEY[key], _from_text(_BY_KEY[key], value), origin)
+    missing = [key for key in (*_BY_KEY, PLAN) if key not in values]
     if missing:
         raise ConfigError(source, None, missing[0], "is missing", "every setting")
     return configured(values, dict.fromkeys(values, Origin(source))).settings

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 __all__ = [
     "SETTINGS",
+    "ClientsAllowed",
     "ExhaustionSettings",
     "KillSettings",
     "LogSettings",
@@ -25,6 +26,7 @@ __all__ = [
 
 PolicyName = Literal["el7", "mainline", "auto"]
 PanicAction = Literal["sysrq", "reboot", "defer"]
+ClientsAllowed = Literal["off", "root", "all"]
 SettingValue = bool | int | float | str
 
 
@@ -81,10 +83,19 @@ class PanicSettings(NamedTuple):
 
 
 class NotifierSettings(NamedTuple):
-    """How long those who can free memory are waited for."""
+    """Who is asked to free memory before anyone dies, and how long they are waited for."""
 
     deadline_ms: int = 200
     chain_deadline_ms: int = 1000
+    # Whoever registers can use up the deadline of the chain each time.
+    clients: ClientsAllowed = "root"
+    user_priority_max: int = 0
+    max_clients: int = 32
+    plugin_memory_mib: int = 64
+    watch_devices: bool = False
+    plan: str = ""
+    """Not an admin's to set: what the worker is to run, as one line of JSON made from the tables
+    below ``[notifiers]`` and the plugins that were found. Empty: nothing."""
 
 
 class LogSettings(NamedTuple):
@@ -276,13 +287,40 @@ SETTINGS: tuple[Setting, ...] = (
     _number(
         "notifiers.deadline_ms",
         (1, 10000, "ms"),
-        "How long one notifier may take to free memory (none comes with this version).",
+        "How long one notifier may take to free memory, if it has no deadline_ms of its own;"
+        " then it is left behind.",
     ),
     _number(
         "notifiers.chain_deadline_ms",
         (1, 60000, "ms"),
-        "How long all notifiers together may take before a victim is chosen without them"
-        " (none comes with this version).",
+        "How long all notifiers together may take before a victim is chosen without the rest of"
+        " them.",
+    ),
+    _choice(
+        "notifiers.clients",
+        ("off", "root", "all"),
+        "Whose programs may register over the socket notify.sock and be asked to free memory:"
+        " nobody's, root's, or every user's.",
+    ),
+    _number(
+        "notifiers.user_priority_max",
+        (-1000, 1000, ""),
+        "The highest priority that a program of another user than root gets, whatever it asks for.",
+    ),
+    _number(
+        "notifiers.max_clients",
+        (1, 1000, ""),
+        "How many programs may be connected to the socket at once.",
+    ),
+    _number(
+        "notifiers.plugin_memory_mib",
+        (16, 65536, "MiB"),
+        "How much memory each plugin's process may allocate (RLIMIT_DATA).",
+    ),
+    _flag(
+        "notifiers.watch_devices",
+        "See memory, zram and graphics cards being added or removed at once, at the price of a"
+        " small process; built-in notifiers that need it see it in any case.",
     ),
     _flag(
         "log.kmsg",

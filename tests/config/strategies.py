@@ -1,11 +1,12 @@
 """Hypothesis: settings that can be in force, and TOML values that should not be."""
 
+import json
 import math
 from typing import Any
 
 from hypothesis import strategies as st
 
-from oomd.config import SETTINGS, ConfigError, Setting, configured
+from oomd.config import PLAN, SETTINGS, ConfigError, Setting, configured
 from oomd.settings import Settings, SettingValue
 
 _CGROUP_PARTS = st.text(st.characters(exclude_categories=("C", "Z"), exclude_characters="/"))
@@ -34,10 +35,17 @@ def good_values(setting: Setting) -> st.SearchStrategy[SettingValue]:
     )
 
 
+def plans() -> st.SearchStrategy[str]:
+    """One line of JSON, as what reads the configuration writes it; or nothing."""
+    documents = st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=3)
+    return st.one_of(st.just(""), documents.map(json.dumps))
+
+
 @st.composite
 def all_settings(draw: st.DrawFn) -> Settings:
-    """Settings that the check lets pass."""
+    """Settings that the check lets pass, with any plan that a helper may hand over."""
     values = {setting.key: draw(good_values(setting)) for setting in SETTINGS}
+    values[PLAN] = draw(plans())
     try:
         return configured(values, {}).settings
     except ConfigError:

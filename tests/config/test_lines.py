@@ -38,18 +38,18 @@ BAD = [
         "",
         "settings: watch.tripwire_ms: is missing (expected every setting)",
     ),
-    ("log.top=10\n", "log.top=10", "settings:24: the last line is cut short"),
-    ("log.top=10\n", "log.top=10\nlog.top=10\n", "settings:25: log.top: is there twice"),
+    ("notifiers.plan=\n", "notifiers.plan=", "settings:30: the last line is cut short"),
+    ("log.top=10\n", "log.top=10\nlog.top=10\n", "settings:30: log.top: is there twice"),
     (
         "log.top=10\n",
         "log.bottom=10\n",
-        "settings:24: log.bottom: unknown key (expected oomd of one version: restart it)",
+        "settings:29: log.bottom: unknown key (expected oomd of one version: restart it)",
     ),
     ("el7", "el7\n", "settings:2: no key=value (expected oomd of one version: restart it)"),
     (
         "log.top=10",
         "log.top=1e1",
-        'settings:24: log.top: "1e1" is a string (expected an integer from 0 to 100)',
+        'settings:29: log.top: "1e1" is a string (expected an integer from 0 to 100)',
     ),
     (
         "mrelease=true",
@@ -61,6 +61,26 @@ BAD = [
         "exhaustion.swap_free_percent=nan",
         "settings:4: exhaustion.swap_free_percent: nan is out of range"
         " (expected a number from 0.1 to 100 %)",
+    ),
+    (
+        "notifiers.plan=\n",
+        "",
+        "settings: notifiers.plan: is missing (expected every setting)",
+    ),
+    (
+        "notifiers.plan=\n",
+        "notifiers.plan={}\nnotifiers.plan={}\n",
+        "settings:31: notifiers.plan: is there twice",
+    ),
+    (
+        "notifiers.plan=\n",
+        'notifiers.plan={"é": 1}\n',
+        "settings:30: notifiers.plan: is no plan (expected ASCII, at most 256 KiB)",
+    ),
+    (
+        "notifiers.plan=\n",
+        f"notifiers.plan={'x' * (256 * 1024 + 1)}\n",
+        "settings:30: notifiers.plan: is no plan (expected ASCII, at most 256 KiB)",
     ),
     (
         "watch.tripwire_ms=70",
