@@ -15,7 +15,18 @@ PACKAGE = Path(__file__).parents[1] / "oomd"
 
 # Lowest first. A name is a room: a folder, or a file that stands alone.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"mm_types", "settings", "log", "sd_notify", "helpers", "wire", "__init__"}),
+    frozenset(
+        {
+            "mm_types",
+            "settings",
+            "log",
+            "sd_notify",
+            "helpers",
+            "wire",
+            "__init__",
+            "notifier_options",
+        }
+    ),
     frozenset({"oom", "thresholds"}),
     frozenset({"proc", "mm", "config", "config_load"}),
     frozenset({"event", "settings_loader"}),
