@@ -28,12 +28,12 @@ FLOORS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"oom", "thresholds"}),
-    frozenset({"proc", "mm", "config", "config_load"}),
+    frozenset({"proc", "mm", "config", "config_load", "client"}),
     frozenset({"event", "settings_loader"}),
     frozenset({"report"}),
     frozenset({"notifier", "effects", "watch", "tell", "teller"}),
-    frozenset({"guard", "kill_plan"}),
-    frozenset({"audit", "watch_only", "daemon"}),
+    frozenset({"guard", "kill_plan", "testing"}),
+    frozenset({"audit", "watch_only", "daemon", "notifiers_command"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )

@@ -214,7 +214,9 @@ def load(entry: Mapping[str, Any], options: Mapping[str, Mapping[str, object]]) 
     table = options.get(mark.name, {})
     try:
         common = _common(table, mark.priority)
-        arguments = bind(options_of(mark.release), table)
+        declared = options_of(mark.release)
+        # Whoever switches a plugin off need not mend its table first.
+        arguments = bind(declared, table) if common.enabled else {}
     except (BadSignature, BadTable) as error:
         raise PluginError(source, str(error), mark.name) from None
     return Plugin(
