@@ -18,18 +18,16 @@ from oomd.config import one_line
 from oomd.notifier import API, ATTRIBUTE, Answer, OomEvent, Registered, oom_notifier
 from oomd.notifier.plugin_file import Untrusted, read_draft, read_trusted
 from oomd.notifier.plugin_options import BadSignature, BadTable, bind, options_of
+from oomd.notifier_options import BUILTIN, COMMAND, PRIORITY_MAX
+from oomd.settings import NotifierSettings
 
-__all__ = ["PRIORITY_MAX", "RESERVED", "Plugin", "PluginError", "load"]
-
-PRIORITY_MAX: Final = 1000
-"""Priorities go from minus this to this."""
+__all__ = ["RESERVED", "Plugin", "PluginError", "load"]
 
 DEADLINE_MAX_MS: Final = 10_000
 
-RESERVED: Final = frozenset(
-    {"balloon", "command", "compact", "drm", "drop_caches", "hugepages", "memory_reclaim"}
-)
-"""The built-in releasers' names; ``command.`` is the beginning of theirs, too."""
+RESERVED: Final = frozenset(BUILTIN) | frozenset(NotifierSettings._fields)
+"""The built-in notifiers' names (also what begins with ``command.``), and the keys that stand in
+``[notifiers]`` itself, where a plugin's name is that of its table."""
 
 # It has to fit into the message that hands it on.
 _ERROR_LIMIT = 480
@@ -49,7 +47,7 @@ class Plugin(NamedTuple):
     name: str
     priority: int
     deadline_ms: int | None
-    """None: the configuration has none of its own for it."""
+    """None: the configuration has none (or 0) of its own for it."""
     source: str
     """Its file, or ``entry point NAME``."""
     enabled: bool
@@ -122,7 +120,7 @@ def _registered(one: object) -> Registered | None:
 def _without_name(one: object) -> bool:
     """``@oom_notifier`` alone, without its parentheses: what is left is the decorator's inside."""
     wanted = f"{oom_notifier.__qualname__}.<locals>."
-    return str(getattr(one, "__qualname__", "")).startswith(wanted)
+    return isinstance(one, types.FunctionType) and one.__qualname__.startswith(wanted)
 
 
 _HOW = 'write @oom_notifier("a-name") above release(event)'
@@ -154,8 +152,8 @@ def _check_identity(mark: Registered, source: str) -> None:
     if not isinstance(mark.name, str) or not wire.is_name(mark.name):
         rule = f'1 to {wire.NAME_BYTES} letters, digits, "_", "." or "-"'
         raise PluginError(source, f"{mark.name!r} is not a notifier's name ({rule})")
-    if mark.name in RESERVED or mark.name.startswith("command."):
-        raise PluginError(source, "this is a built-in notifier's name: choose another", mark.name)
+    if mark.name in RESERVED or mark.name.startswith(f"{COMMAND}."):
+        raise PluginError(source, "this name is oomd's own: choose another", mark.name)
     if type(mark.api) is not int or mark.api != API:
         problem = f"asks for version {mark.api!r} of the plugin interface, this oomd has {API}"
         raise PluginError(source, problem, mark.name)
@@ -184,10 +182,10 @@ def _common(table: Mapping[str, object], priority: int) -> _Common:
     chosen: Any = table.get("priority", priority)
     if not _within(chosen, -PRIORITY_MAX, PRIORITY_MAX):
         raise BadTable(f"priority is not a whole number from {-PRIORITY_MAX} to {PRIORITY_MAX}")
-    deadline_ms: Any = table.get("deadline_ms")
-    if deadline_ms is not None and not _within(deadline_ms, 1, DEADLINE_MAX_MS):
+    deadline_ms: Any = table.get("deadline_ms", 0)
+    if not _within(deadline_ms, 0, DEADLINE_MAX_MS):
         raise BadTable(f"deadline_ms is not a whole number from 1 to {DEADLINE_MAX_MS}")
-    return _Common(enabled, chosen, deadline_ms)
+    return _Common(enabled, chosen, deadline_ms or None)
 
 
 def load(entry: Mapping[str, Any], options: Mapping[str, Mapping[str, object]]) -> Plugin:

@@ -64,8 +64,10 @@ def _fits(value: object, type_: Any) -> bool:
 def _annotation(release: Callable[..., object], parameter: inspect.Parameter) -> object:
     """The type itself, also where ``from __future__ import annotations`` made a string of it."""
     annotation = parameter.annotation
-    if isinstance(annotation, str):
-        names = getattr(inspect.unwrap(release), "__globals__", {})
+    names = getattr(inspect.unwrap(release), "__globals__", {})
+    for _ in range(2):  # A string under that import is a string of a string.
+        if not isinstance(annotation, str):
+            break
         try:
             annotation = eval(annotation, dict(names))
         except Exception as error:
