@@ -21,7 +21,7 @@ from oomd.helpers import Helpers
 from oomd.log import ERR, INFO, NOTICE, WARNING, Log
 from oomd.mm.policy import policy_for
 from oomd.mm_types import TaskId
-from oomd.notifier.chain import OomNotifyList
+from oomd.notifier.worker_process import WorkerProcess
 from oomd.proc.probe import probe as machine_probe
 from oomd.proc.rivals import running_rivals
 from oomd.proc.root import ReadError, WritableRoot
@@ -76,8 +76,8 @@ class Daemon:
             self._say(INFO, words)
         self._settings = self._first_settings()
         self._reaper = self._start_reaper()
-        self.notifiers = OomNotifyList(root.page_size_bytes())
-        """``oom_notify_list``: nothing registers with it yet."""
+        listens = f"/{kept}/notify.sock" if kept else ""
+        self._worker = WorkerProcess(root, self._say, monotonic_ms, listens)
         own = read_task(root, os.getpid(), root.page_size_bytes())
         self._act = Executor(
             root,
@@ -85,7 +85,7 @@ class Daemon:
             self._teller.tell,
             lambda text: self._say(WARNING, text),
             reaper=self._reaper,
-            chain=lambda trigger, look: self.notifiers.call(),
+            chain=self._worker.call,
             spared=frozenset((own.ident,)) if own is not None else frozenset[TaskId](),
         )
         self._watch, self._guard = self._wire(self._settings)
@@ -163,6 +163,7 @@ class Daemon:
         self._guard.close()
         self._settings = loaded
         self._act.configure(loaded)
+        self._worker.configure(loaded.notifiers)
         self._watch, self._guard = self._wire(loaded)
         self._say(NOTICE, f"reloaded: {threshold_words(loaded)}")
         self._notify.ready(threshold_words(loaded))
@@ -215,6 +216,7 @@ class Daemon:
     def prepare(self) -> None:
         """Be ready for the worst: introduced, rehearsed, all of it in locked memory."""
         self._introduce()
+        self._worker.configure(self._settings.notifiers)
         try:
             event = self._guard.rehearse()
             self._act.rehearse(event)
@@ -232,6 +234,7 @@ class Daemon:
         while not self._stop:
             self._turn()
         self._notify.send("STOPPING=1")
+        self._worker.close()
         self._tell_the_rest()
         self._say(NOTICE, "stopped")
         return EXIT_OK
@@ -251,6 +254,7 @@ class Daemon:
             if self._asked:
                 self._asked = False
                 self._guard.ask()
+            self._guard.fds = self._worker.fds()
             self._attend(self._guard.turn())
         except Exception as error:
             self._say(ERR, f"internal error at {_place(error)}: {error!r}; still on guard")
@@ -278,6 +282,10 @@ class Daemon:
         if self._guard.calm and not self._was_calm:
             self._see_the_kernel()
         self._was_calm = self._guard.calm
+        self._worker.attend(calm=self._guard.calm and settled)
+        for what in self._worker.changed:
+            self._say(INFO, f"{what}: memory is looked at again")
+        self._worker.changed.clear()
         # Blind, nobody knows when it is calm again.
         calm = self._guard.calm or self._guard.blind
         self._teller.flush(monotonic_ms(), calm=settled and calm)

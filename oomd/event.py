@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from oomd.mm.oom_badness import Case
 from oomd.mm_types import MemInfo, Pressure, Snapshot, Sysctls
-from oomd.oom import Decision
+from oomd.oom import Decision, NotifierChain
 from oomd.thresholds import Threshold
 
 __all__ = ["MANUAL", "Event", "Look"]
@@ -37,6 +37,10 @@ class Look(NamedTuple):
         limit_kib = self.guard_kib if trigger == "stall" else self.limit_kib
         return max(0, limit_kib - self.meminfo.mem_available_kib - self.pcp_kib)
 
+    def wanted_kib(self, trigger: str) -> int:
+        """What notifiers are asked for: as much again as exhaustion's limit above the threshold."""
+        return self.shortfall_kib(trigger) + self.limit_kib
+
 
 class Event(NamedTuple):
     """A decision, and everything that it was made from."""
@@ -48,3 +52,5 @@ class Event(NamedTuple):
     sysctls: Sysctls
     case: Case
     decision: Decision
+    freed: NotifierChain = NotifierChain()
+    """How the notifiers did, whom nobody asks in an audit or for a cgroup."""

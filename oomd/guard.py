@@ -91,6 +91,8 @@ class Guard:
         """The last look could not be had."""
         self.errors: list[str] = []
         """What went wrong since the caller last looked: one line each."""
+        self.fds: tuple[int, ...] = ()
+        """The caller's: they end the sleep, too, and ``turn()`` returns those that are readable."""
 
     def ask(self) -> None:
         """Decide at the next turn, whatever the thresholds say (as sysrq-f does)."""
@@ -145,7 +147,7 @@ class Guard:
         snapshot = take_snapshot(self._root, keep=keep, memcg=memcg)
         snapshot = snapshot._replace(tasks=candidates.tasks(), meminfo=meminfo)
         decision = out_of_memory(control, snapshot, sysctls, self._policy, freed=freed)
-        return Event(trigger, look, snapshot, sysctls, case, decision)
+        return Event(trigger, look, snapshot, sysctls, case, decision, freed)
 
     def rehearse(self) -> Event:
         """Decide once for nothing: what the real thing will need is then in memory."""
@@ -160,6 +162,9 @@ class Guard:
         freed = NotifierChain()
         if not self._settings.watch.cgroup:
             freed = self._act.notify(trigger, look)
+            if freed.called:
+                # They took their time, and have changed what was seen.
+                look = self._watch.look(monotonic_ms())
             if freed.freed_pages > 0 and trigger != MANUAL:
                 # Trust, but measure: memory has to have come back.
                 freed = freed._replace(came_back=not self._watch.still(trigger))
@@ -188,7 +193,7 @@ class Guard:
             timeout_ms = self._attend(look)
         except (ReadError, CannotDecide) as error:
             return self._blind(str(error))
-        self._watch.follow(self._act.pidfds())
+        self._watch.follow((*self._act.pidfds(), *self.fds))
         self._blind_for, self.blind = "", False
         return self._watch.wait(min(timeout_ms, self.longest_ms))
 
@@ -198,7 +203,7 @@ class Guard:
             self.errors.append(f"cannot decide: {why}")
         self.calm, self.blind = False, True
         self._act.settle(None)
-        self._watch.follow(self._act.pidfds())
+        self._watch.follow((*self._act.pidfds(), *self.fds))
         # Not poll(): a descriptor that stays readable would keep a processor busy.
         time.sleep(BLIND_MS / 1000)
         return self._watch.wait(0)

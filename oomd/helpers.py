@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 
-__all__ = ["Helpers", "spawn"]
+__all__ = ["Helpers", "ended", "spawn"]
 
 # How long a helper may take, on a machine that has just been through a storm.
 DEADLINE_S = 60.0
@@ -92,6 +92,19 @@ def spawn(
             os.set_inheritable(fd, False)
 
 
+def ended(pid: int) -> int | None:
+    """The exit code of a child that has ended (negative: the signal), None if it has not.
+
+    Collects it, so ask no more afterwards. Never waits.
+    """
+    try:
+        done, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        # Somebody else has collected it: how it ended is lost.
+        return 1
+    return os.waitstatus_to_exitcode(status) if done else None
+
+
 class Helpers:
     """Starts helpers and collects them."""
 
@@ -112,17 +125,13 @@ class Helpers:
 
         One that takes too long (a dead file server, a stuck journal) is ended.
         """
-        ended = []
+        gone = []
         for pid, started in tuple(self._running.items()):
-            try:
-                done, status = os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:
-                # Somebody else has collected it: how it ended is lost.
-                done, status = pid, 1 << 8
-            if done:
+            exit_code = ended(pid)
+            if exit_code is not None:
                 del self._running[pid]
-                ended.append((pid, os.waitstatus_to_exitcode(status)))
+                gone.append((pid, exit_code))
             elif time.monotonic() - started > DEADLINE_S:
                 # Not collected yet, so the pid is still its own.
                 os.kill(pid, signal.SIGKILL)
-        return tuple(ended)
+        return tuple(gone)

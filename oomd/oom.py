@@ -88,9 +88,15 @@ class Notified(NamedTuple):
     """What one notifier of the chain answered."""
 
     name: str
-    priority: int
+    priority: int | None
+    """None: not known, a plugin that was not loaded says it itself."""
     claimed_pages: int = 0
     verdict: str = "not called"
+    took_ms: int = 0
+    mem_free_change_kib: int | None = None
+    """MemFree after it less MemFree before it. None: not measured."""
+    mem_available_change_kib: int | None = None
+    """The same of MemAvailable, which counts page cache already, and so not what drops it."""
 
 
 class NotifierChain(NamedTuple):

@@ -29,6 +29,7 @@ from oomd.oom import (
 from oomd.proc.root import WritableRoot
 from oomd.report.kernel_log import printable
 from oomd.report.record import Record, decision_record, settled_record
+from oomd.report.words import freed_words
 from oomd.settings import Settings
 
 __all__ = ["Executor"]
@@ -170,7 +171,7 @@ class Executor:
                 self._say(event, decision.message)
             case Freed() as decision:
                 self._hold(event, FREED_MS)
-                self._say(event, f"notifiers freed {decision.freed_pages} pages, nobody dies")
+                self._say(event, freed_words(event.freed, event.snapshot.page_size_bytes))
 
     # --- killing
 

@@ -14,6 +14,7 @@ from oomd.oom import (
     Kill,
     LetItExit,
     NoneKillable,
+    Notified,
     NotifierChain,
     OomControl,
     Panic,
@@ -73,11 +74,20 @@ def _memcg_has_no_killer(case: Case, trace: _Trace) -> str:
     return reason
 
 
+def _notified(one: Notified) -> str:
+    priority = "unknown" if one.priority is None else one.priority
+    words = f"priority {priority}: {one.verdict}"
+    if one.mem_free_change_kib is None or one.mem_available_change_kib is None:
+        return words
+    return (
+        f"{words}; MemFree {one.mem_free_change_kib:+} KiB, "
+        f"MemAvailable {one.mem_available_change_kib:+} KiB in {one.took_ms} ms"
+    )
+
+
 def _notifiers_freed(case: Case, freed: NotifierChain, trace: _Trace) -> bool:
     """Step 1, ``blocking_notifier_call_chain(&oom_notify_list)``. A memcg OOM calls none."""
-    detail: dict[str, Value] = {
-        result.name: f"priority {result.priority}: {result.verdict}" for result in freed.results
-    }
+    detail: dict[str, Value] = {one.name: _notified(one) for one in freed.results}
     # Last, so that no plugin's name can stand in their place.
     detail |= {"freed_pages": freed.freed_pages, "notifiers": len(freed.results)}
     if case.oc.constraint is Constraint.MEMCG:

@@ -53,6 +53,7 @@ def decision_record(
         "thresholds": [
             {**one._asdict(), "detail": {**one.detail}} for one in event.look.thresholds
         ],
+        "notifiers": [one._asdict() for one in event.freed.results],
         "victims": [
             {"pid": one.task.pid, "comm": printable(one.task.comm), "uid": one.task.uid}
             | {"why": one.why}

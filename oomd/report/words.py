@@ -1,10 +1,11 @@
 """Sentences that the daemon's start and the audit both say."""
 
 from oomd.mm_types import Sysctls
+from oomd.oom import Notified, NotifierChain
 from oomd.proc.probe import Probe
 from oomd.settings import PanicAction, Settings
 
-__all__ = ["machine_words", "panic_words", "threshold_words"]
+__all__ = ["freed_words", "machine_words", "notified_words", "panic_words", "threshold_words"]
 
 _ACTION_WORDS: dict[PanicAction, str] = {
     "sysrq": "the machine is crashed by sysrq, so that kdump sees it",
@@ -51,3 +52,19 @@ def machine_words(machine: Probe) -> str:
     if not machine.has_children_file:
         words.append("no children files: children are found by their parents' pids")
     return "; ".join(words)
+
+
+def notified_words(one: Notified, page_size_bytes: int) -> str:
+    """What a notifier claims and what was measured."""
+    claimed_mib = one.claimed_pages * page_size_bytes / 2**20
+    words = f"{one.name} {claimed_mib:.1f} MiB in {one.took_ms} ms"
+    if one.mem_free_change_kib is None or one.mem_available_change_kib is None:
+        return words
+    free_mib, available_mib = one.mem_free_change_kib / 1024, one.mem_available_change_kib / 1024
+    return f"{words} (MemFree {free_mib:+.1f}, MemAvailable {available_mib:+.1f} MiB)"
+
+
+def freed_words(chain: NotifierChain, page_size_bytes: int) -> str:
+    """Why nobody dies: who has freed how much."""
+    freed = [notified_words(one, page_size_bytes) for one in chain.results if one.claimed_pages]
+    return f"nobody dies: notifiers freed {chain.freed_pages} pages: {', '.join(freed)}"

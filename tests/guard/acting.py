@@ -10,7 +10,7 @@ from oomd.mm.constraint import case_of
 from oomd.mm.out_of_memory import out_of_memory
 from oomd.mm.policy import EL7, Policy
 from oomd.mm_types import MemInfo, Snapshot, Sysctls, Task
-from oomd.oom import Decision
+from oomd.oom import Decision, NotifierChain
 from oomd.proc.root import WritableRoot
 from oomd.report.record import Record
 from oomd.settings import KillSettings, LogSettings, Settings
@@ -84,9 +84,9 @@ class Acting:
         self.act.decided(event)
         return event
 
-    def hand_over(self, decision: Decision) -> None:
+    def hand_over(self, decision: Decision, freed: NotifierChain = NotifierChain()) -> None:  # noqa: B008
         """Have a decision done that no task led to."""
-        self.act.decided(self.event(())._replace(decision=decision))
+        self.act.decided(self.event(())._replace(decision=decision, freed=freed))
 
     def settle(self, memory: MemInfo | None) -> None:
         """Look after those in flight, as the loop does, until nobody is left."""

@@ -7,7 +7,16 @@ import pytest
 from oomd.effects.act import FREED_MS, SETTLE_MS
 from oomd.mm.policy import EL7, MAINLINE, Policy
 from oomd.mm_types import PF_EXITING, MemInfo
-from oomd.oom import Constraint, Freed, Kill, LetItExit, NoneKillable, Panic
+from oomd.oom import (
+    Constraint,
+    Freed,
+    Kill,
+    LetItExit,
+    NoneKillable,
+    Notified,
+    NotifierChain,
+    Panic,
+)
 from oomd.proc.root import WritableRoot
 from tests.audit.machines import AMPLE
 from tests.effects.children import (
@@ -206,8 +215,19 @@ def test_the_same_end_is_told_once_in_a_storm() -> None:
 
 def test_freed_memory_is_left_alone_for_a_moment() -> None:
     acting = Acting(())
-    acting.hand_over(Freed(123, Constraint.NONE, 1_000_000, ()))
-    assert acting.said == ["notifiers freed 123 pages, nobody dies"]
+    results = (
+        Notified("balloon", 9, 65536, "claims 65536 pages", 3, 262144, 262100),
+        Notified("drop_caches", 0, 0, "claims 0 pages", 1, -4, 0),
+    )
+    freed = Freed(65536, Constraint.NONE, 1_000_000, ())
+    acting.hand_over(freed, NotifierChain(results, True, 65536))
+    assert acting.said == [
+        "nobody dies: notifiers freed 65536 pages: balloon 256.0 MiB in 3 ms"
+        " (MemFree +256.0, MemAvailable +256.0 MiB)"
+    ]
+    (record,) = acting.told
+    assert [one["name"] for one in record["notifiers"]] == ["balloon", "drop_caches"]
+    assert record["notifiers"][1]["mem_free_change_kib"] == -4
     hold_ms = acting.hold_ms()
     assert hold_ms is not None and 0 < hold_ms <= 100
 

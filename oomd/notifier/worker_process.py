@@ -1,0 +1,343 @@
+"""The sentinel's end of the worker: starts it, asks it for memory, and never depends on it.
+
+The one thing that is waited for is the chain, and no longer than its deadline. A worker that is
+hung, dead or babbling costs a storm no more than that once, and is started anew when it is calm.
+"""
+
+import os
+import select
+import signal
+from _socket import socket
+from collections.abc import Callable
+
+from oomd import helpers, wire
+from oomd.event import Look
+from oomd.log import ERR, WARNING
+from oomd.notifier.channel import Channel, channel_pair
+from oomd.notifier.listener import knocking, listen
+from oomd.oom import Notified, NotifierChain
+from oomd.proc.meminfo import read_meminfo
+from oomd.proc.root import ReadError, Root
+from oomd.settings import NotifierSettings
+
+__all__ = ["MODULE", "WorkerProcess"]
+
+MODULE = "oomd.notifier.worker"
+
+# After this many faults it is not started again until the next reload.
+FAULTS = 3
+# What failed to start is tried again after this; what was told to go has as long to do it.
+RETRY_MS = 1000
+LEAVE_MS = 2000
+# While the chain runs: how often to look whether there is still time for it.
+LOOK_MS = 20
+# The worker is to be done a little before we stop listening.
+MARGIN_MS = 25
+# Results that one chain may have.
+RESULTS = 128
+# It sets its own limit, once it knows from the plan what it is to hold.
+UNLIMITED_BYTES = -1
+
+Say = Callable[[int, str], None]
+Now = Callable[[], int]
+
+
+class WorkerProcess:
+    """At most one worker at a time."""
+
+    def __init__(
+        self, root: Root, say: Say, now_ms: Now, socket_path: str, module: str = MODULE
+    ) -> None:
+        """``socket_path``: where clients find the worker; empty: nowhere."""
+        self._root = root
+        self._say = say
+        self._now_ms = now_ms
+        self._path = socket_path
+        self._module = module
+        self._settings = NotifierSettings()
+        self._listener: socket | None = None
+        self._channel: Channel | None = None
+        self._pid = 0
+        self._leaving: dict[int, int] = {}
+        self._seq = 0
+        self._behind = False
+        self._behind_until_ms = 0
+        self._gone_by_ms = 0
+        self._idle = False
+        self._faults = 0
+        self._not_before_ms = 0
+        self._stormed = False
+        self._calm = True
+        self.count = 0
+        """How many notifiers are registered."""
+        self.changed: list[str] = []
+        """What has changed about the machine since the caller last looked, in words."""
+
+    # --- settings
+
+    def configure(self, settings: NotifierSettings) -> None:
+        """Take new settings: a new worker has them, and a clean record."""
+        self._retire()
+        self._settings = settings
+        self._faults, self._not_before_ms, self._calm, self._idle = 0, 0, True, False
+        self._listen()
+        if settings.plan:
+            self._start()
+
+    def _listen(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        if not self._path or self._settings.clients == "off":
+            return
+        try:
+            self._listener = listen(self._path, everybody=self._settings.clients == "all")
+        except OSError as error:
+            self._say(WARNING, f"{self._path}: {error.strerror}: no program can register there")
+
+    # --- starting and ending
+
+    def _start(self) -> None:
+        ours, theirs = channel_pair()
+        plan = -1
+        listen = self._listener.fileno() if self._listener is not None else -1
+        try:
+            plan = os.memfd_create("oomd-plan")
+            os.write(plan, self._settings.plan.encode())
+            os.lseek(plan, 0, os.SEEK_SET)
+            fds = {"--channel": theirs.fileno(), "--listen": listen, "--plan": plan}
+            self._pid = helpers.spawn(
+                self._module,
+                [word for option, fd in fds.items() for word in (option, str(fd))],
+                inherited=[fd for fd in fds.values() if fd >= 0],
+                data_bytes=UNLIMITED_BYTES,
+                ends_with_us=True,
+            )
+        except OSError as error:
+            ours.close()
+            self._not_before_ms = self._now_ms() + RETRY_MS
+            self._say(ERR, f"the worker cannot be started: {error.strerror}")
+            return
+        finally:
+            theirs.close()
+            if plan >= 0:
+                os.close(plan)
+        self._channel = ours
+        self._behind = self._idle = False
+
+    def _retire(self) -> None:
+        """Let the worker go: the end of the channel is the end of its work."""
+        self._hang_up()
+        if self._pid:
+            self._leaving[self._pid] = self._now_ms() + LEAVE_MS
+            self._pid = 0
+
+    def _hang_up(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+        self.count = 0
+
+    def _fault(self, what: str) -> None:
+        """The worker has failed. Its children go with it."""
+        self._retire()
+        self._faults += 1
+        if self._faults >= FAULTS:
+            self._say(
+                ERR, f"the worker {what}: {FAULTS} faults, no notifier is called until a reload"
+            )
+        else:
+            self._say(WARNING, f"the worker {what}: it is started anew when it is calm")
+        self._not_before_ms = self._now_ms() + RETRY_MS
+
+    def _collect(self) -> None:
+        """Take leave of those that have ended, and see off those that would not go."""
+        for pid, until_ms in tuple(self._leaving.items()):
+            if helpers.ended(pid) is not None:
+                del self._leaving[pid]
+            elif self._now_ms() >= until_ms:
+                # Not collected yet, so the pid is still its own.
+                os.kill(pid, signal.SIGKILL)
+        code = helpers.ended(self._pid) if self._pid else None
+        if code is None:
+            if self._pid and self._channel is None and self._now_ms() >= self._gone_by_ms:
+                os.kill(self._pid, signal.SIGKILL)
+            return
+        self._pid = 0
+        # Its last words may still be there.
+        self._read()
+        self._hang_up()
+        if code == 0:
+            # Nobody has registered. It is wanted again when somebody connects.
+            self._idle = True
+            return
+        how = f"was killed by signal {-code}" if code < 0 else f"has ended with status {code}"
+        self._fault(how)
+
+    # --- what the loop asks
+
+    def fds(self) -> tuple[int, ...]:
+        """What ends the sleep: words of the worker, or somebody who wants one."""
+        if self._channel is not None:
+            return (self._channel.fileno(),)
+        if self._listener is not None and self._may_start():
+            return (self._listener.fileno(),)
+        return ()
+
+    def _may_start(self) -> bool:
+        return (
+            self._calm
+            and not self._pid
+            and self._faults < FAULTS
+            and self._now_ms() >= self._not_before_ms
+        )
+
+    def attend(self, *, calm: bool) -> None:
+        """After a turn of the loop. ``calm``: no storm, and nobody is dying."""
+        self._calm = calm
+        self._collect()
+        self._read()
+        if not calm:
+            return
+        if self._stormed:
+            self._end_storm()
+        planned = bool(self._settings.plan) and not self._idle
+        wanted = planned or (self._listener is not None and knocking(self._listener))
+        if wanted and self._may_start():
+            self._start()
+
+    def _end_storm(self) -> None:
+        if self._behind and self._channel is not None:
+            if self._now_ms() < self._behind_until_ms:
+                # Late is not hung; its answer will wake us up.
+                return
+            self._fault("was left behind, it did not end the chain in time")
+        elif self._channel is not None:
+            self._channel.send({"op": "calm"})
+        self._stormed = False
+
+    def close(self) -> None:
+        """We are about to stop."""
+        self._retire()
+        if self._listener is not None:
+            self._listener.close()
+
+    # --- talking
+
+    def _read(self) -> None:
+        if self._channel is None:
+            return
+        try:
+            for message in self._channel.messages():
+                self._heard(message)
+        except wire.WireError as error:
+            self._fault(f"has sent {error}")
+        else:
+            self._see_its_end()
+
+    def _see_its_end(self) -> None:
+        if self._channel is not None and not self._channel.open:
+            # How it ended is known when it is collected.
+            self._hang_up()
+            self._gone_by_ms = self._now_ms() + LEAVE_MS
+
+    def _heard(self, message: wire.Message) -> None:
+        match message["op"]:
+            case "registered":
+                self.count = wire.integer(message, "count", 0, RESULTS)
+            case "changed":
+                self.changed = [*self.changed[-9:], wire.text(message, "what")]
+            case "done":
+                # Late, but it is alive.
+                if wire.integer(message, "seq") == self._seq:
+                    self._behind = False
+
+    # --- the chain
+
+    def call(self, trigger: str, look: Look) -> NotifierChain:
+        """``blocking_notifier_call_chain(&oom_notify_list)``, with an end. Raises nothing."""
+        if self._channel is None or not self.count:
+            return NotifierChain()
+        self._stormed = True
+        if self._behind:
+            left = Notified("worker", 0, 0, "left behind by an earlier chain, not called")
+            return NotifierChain((left,), True)
+        self._seq += 1
+        wanted_bytes = look.wanted_kib(trigger) * 1024
+        deadline_ms = self._settings.chain_deadline_ms
+        question = {
+            "op": "oom",
+            "seq": self._seq,
+            "wanted_bytes": wanted_bytes,
+            "deadline_ms": max(deadline_ms - MARGIN_MS, 1),
+            "reason": trigger,
+            "constraint": "CONSTRAINT_NONE",
+        }
+        self._behind = True
+        self._behind_until_ms = self._now_ms() + deadline_ms + RETRY_MS
+        if not self._channel.send(question):
+            return NotifierChain((Notified("worker", 0, 0, "does not listen"),), True)
+        results: list[Notified] = []
+        why = self._wait_for_results(results, look)
+        if why:
+            results.append(Notified("worker", 0, 0, why))
+        freed_pages = sum(one.claimed_pages for one in results)
+        return NotifierChain(tuple(results), True, freed_pages)
+
+    def _wait_for_results(self, results: list[Notified], look: Look) -> str:
+        """Listen until the chain is done; why it was left, or an empty string."""
+        end_ms = self._now_ms() + self._settings.chain_deadline_ms
+        least_kib = (look.meminfo.mem_available_kib + look.pcp_kib) // 2
+        poll = select.poll()
+        channel = self._channel
+        assert channel is not None
+        poll.register(channel.fileno(), select.POLLIN)
+        while (left_ms := end_ms - self._now_ms()) > 0:
+            poll.poll(min(LOOK_MS, left_ms))
+            try:
+                if any(self._result(message, results) for message in channel.messages()):
+                    self._behind = False
+                    return ""
+            except wire.WireError as error:
+                self._fault(f"has sent {error}")
+                return "talks nonsense"
+            if not channel.open:
+                self._see_its_end()
+                return "has ended"
+            if self._available_kib() < least_kib:
+                # Whoever fills memory this fast is not waited for: the kernel would be first.
+                return "left behind: half of what was left is gone"
+        return "left behind: the deadline of the chain has passed"
+
+    def _available_kib(self) -> int:
+        try:
+            return read_meminfo(self._root).mem_available_kib
+        except ReadError:
+            return 0
+
+    def _result(self, message: wire.Message, results: list[Notified]) -> bool:
+        """Take one message of the chain. True: that was its end."""
+        if message["op"] not in ("result", "done"):
+            self._heard(message)
+            return False
+        if wire.integer(message, "seq") != self._seq:
+            return False
+        if message["op"] == "done":
+            return True
+        if len(results) < RESULTS:
+            results.append(_notified(message, self._root.page_size_bytes()))
+        return False
+
+
+def _notified(message: wire.Message, page_size_bytes: int) -> Notified:
+    """A ``result``. Raises WireError."""
+    change_kib = -(2**40), 2**40
+    return Notified(
+        name=wire.name(message),
+        priority=wire.integer(message, "priority", -1000, 1000),
+        claimed_pages=wire.integer(message, "claimed_bytes") // page_size_bytes,
+        verdict=wire.text(message, "verdict"),
+        took_ms=wire.integer(message, "took_ms"),
+        mem_free_change_kib=wire.integer(message, "mem_free_change_kib", *change_kib),
+        mem_available_change_kib=wire.integer(message, "mem_available_change_kib", *change_kib),
+    )

@@ -1,0 +1,302 @@
+"""The sentinel's end: whatever the worker does, the chain ends, and the guard goes on."""
+
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from oomd.event import Look
+from oomd.guard import monotonic_ms
+from oomd.mm_types import MemInfo
+from oomd.notifier.worker_process import FAULTS, WorkerProcess
+from oomd.oom import NotifierChain
+from oomd.proc.root import Root
+from oomd.settings import NotifierSettings
+from tests.audit.machines import AMPLE
+from tests.roots import make_root
+
+pytestmark = pytest.mark.live
+
+# Far beyond what any of it takes: a test that runs into it has failed.
+PATIENCE_S = 60.0
+# What a chain may take in a test whose worker answers, and in one whose worker never will.
+ENOUGH_MS, SHORT_MS = 60_000, 200
+
+
+def look(meminfo: MemInfo = AMPLE) -> Look:
+    return Look(
+        now_ms=monotonic_ms(),
+        meminfo=meminfo,
+        pressure=None,
+        thresholds=(),
+        crossed="exhaustion",
+        pcp_kib=0,
+        headroom_kib=0,
+        limit_kib=50_000,
+        guard_kib=100_000,
+    )
+
+
+class Attended:
+    """A worker, and a loop that attends to it."""
+
+    def __init__(self, path: Path, root: Root) -> None:
+        self.said: list[str] = []
+        self.skew_ms = 0
+        self.socket_path = str(path / "notify.sock")
+        self.worker = WorkerProcess(
+            root,
+            lambda priority, text: self.said.append(text),
+            lambda: monotonic_ms() + self.skew_ms,
+            self.socket_path,
+            module="tests.notifier.strange_worker",
+        )
+
+    def configure(self, kind: str, deadline_ms: int = ENOUGH_MS, clients: str = "root") -> None:
+        plan = f'{{"kind":"{kind}"}}' if kind else ""
+        settings = NotifierSettings(chain_deadline_ms=deadline_ms, plan=plan)
+        self.worker.configure(settings._replace(clients=clients))  # type: ignore[arg-type]
+
+    def until(self, done: Callable[[], bool], *, calm: bool = True) -> None:
+        end = time.monotonic() + PATIENCE_S
+        while not done():
+            assert time.monotonic() < end, self.said
+            poll = select.poll()
+            for fd in self.worker.fds():
+                poll.register(fd, select.POLLIN)
+            poll.poll(10)
+            self.worker.attend(calm=calm)
+
+    def started(self, kind: str, deadline_ms: int = ENOUGH_MS) -> None:
+        self.configure(kind, deadline_ms)
+        self.until(lambda: self.worker.count == 2)
+
+    def call(self) -> NotifierChain:
+        return self.worker.call("exhaustion", look())
+
+
+@pytest.fixture
+def attended(tmp_path: Path) -> Iterator[Attended]:
+    one = Attended(tmp_path, Root())
+    yield one
+    one.worker.close()
+    one.skew_ms += 3_600_000
+    while children():
+        one.worker.attend(calm=False)
+
+
+def children() -> list[int]:
+    pid = os.getpid()
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(word) for task in tasks for word in (task / "children").read_text().split()]
+
+
+def verdicts(chain: NotifierChain) -> list[tuple[str, str]]:
+    return [(one.name, one.verdict) for one in chain.results]
+
+
+def test_with_nothing_planned_nothing_runs_and_nothing_is_called(attended: Attended) -> None:
+    before = children()
+    attended.configure("", clients="off")
+    attended.worker.attend(calm=True)
+    assert attended.worker.fds() == ()
+    assert children() == before
+    assert attended.call() == NotifierChain()
+    assert not os.path.exists(attended.socket_path)
+
+
+def test_what_the_notifiers_answer_is_taken_as_it_is_said(attended: Attended) -> None:
+    attended.started("answers")
+    chain = attended.call()
+    assert chain.called
+    assert verdicts(chain) == [("one", "claims 10 pages"), ("two", "claims 5 pages")]
+    assert chain.freed_pages == 15
+    one = chain.results[0]
+    assert (one.priority, one.took_ms) == (3, 1)
+    assert (one.mem_free_change_kib, one.mem_available_change_kib) == (-8, 16)
+    assert attended.said == []
+
+
+def test_calm_is_told_once_after_a_storm(attended: Attended) -> None:
+    attended.started("answers")
+    attended.worker.attend(calm=True)
+    attended.call()
+    attended.worker.attend(calm=False)
+    assert attended.worker.changed == []
+    attended.until(lambda: bool(attended.worker.changed))
+    # The worker answers in turn, so a second one would be heard before the chain's end.
+    attended.worker.attend(calm=True)
+    attended.call()
+    assert attended.worker.changed == ["heard that it is calm"]
+
+
+def test_a_chain_that_does_not_end_is_left_at_its_deadline(attended: Attended) -> None:
+    attended.started("answers_half", SHORT_MS)
+    chain = attended.call()
+    assert verdicts(chain) == [
+        ("one", "claims 10 pages"),
+        ("worker", "left behind: the deadline of the chain has passed"),
+    ]
+    assert chain.freed_pages == 10
+    # It costs the storm that deadline once.
+    again = attended.call()
+    assert verdicts(again) == [("worker", "left behind by an earlier chain, not called")]
+    assert again.freed_pages == 0
+    # Nobody kills or starts anything while the storm lasts.
+    attended.skew_ms += 10_000
+    (pid,) = children()
+    attended.worker.attend(calm=False)
+    assert children() == [pid]
+    assert attended.said == []
+    attended.until(lambda: attended.worker.count == 2 and children() != [pid])
+    assert attended.said == [
+        "the worker was left behind, it did not end the chain in time: "
+        "it is started anew when it is calm"
+    ]
+
+
+def test_a_late_answer_is_no_fault(attended: Attended) -> None:
+    attended.started("answers_late", SHORT_MS)
+    (pid,) = children()
+    assert attended.call().freed_pages == 0
+    attended.until(lambda: bool(attended.worker.changed))
+    assert children() == [pid]
+    assert attended.said == []
+    # What came too late for that chain is not counted for the next.
+    assert attended.call().freed_pages == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "verdict", "said"),
+    [
+        ("crashes", "has ended", "the worker was killed by signal 11: "),
+        ("hangs_up", "has ended", "the worker was killed by signal 9: "),
+        ("talks_nonsense", "talks nonsense", "the worker has sent a message that is not JSON: "),
+        ("lies_about_types", "talks nonsense", 'the worker has sent "priority" is not '),
+    ],
+)
+def test_a_broken_worker_is_replaced_when_it_is_calm(
+    attended: Attended, kind: str, verdict: str, said: str
+) -> None:
+    attended.started(kind)
+    (pid,) = children()
+    assert verdicts(attended.call()) == [("worker", verdict)]
+    assert attended.call() == NotifierChain()
+    attended.skew_ms += 10_000
+    attended.until(lambda: attended.worker.count == 2)
+    assert pid not in children()
+    (line,) = attended.said
+    assert line.startswith(said)
+    assert line.endswith("it is started anew when it is calm")
+
+
+def test_one_that_babbles_is_left_at_the_deadline_and_keeps_nothing_of_ours(
+    attended: Attended,
+) -> None:
+    attended.started("babbles", SHORT_MS)
+    chain = attended.call()
+    assert verdicts(chain) == [("worker", "left behind: the deadline of the chain has passed")]
+    assert len(attended.worker.changed) <= 10
+
+
+def test_an_answer_to_another_question_is_none(attended: Attended) -> None:
+    attended.started("answers_another", SHORT_MS)
+    chain = attended.call()
+    assert chain.freed_pages == 0
+    assert [one.name for one in chain.results] == ["worker"]
+
+
+def test_after_three_faults_nobody_is_called_until_a_reload(attended: Attended) -> None:
+    attended.configure("crashes")
+    for _ in range(FAULTS):
+        attended.skew_ms += 10_000
+        attended.until(lambda: attended.worker.count == 2)
+        attended.call()
+        attended.until(lambda: not children(), calm=False)
+    attended.skew_ms += 100_000
+    attended.worker.attend(calm=True)
+    assert not children()
+    assert attended.worker.fds() == ()
+    assert attended.said[-1] == (
+        "the worker was killed by signal 11: 3 faults, no notifier is called until a reload"
+    )
+    attended.started("answers")
+    assert attended.call().freed_pages == 15
+
+
+def test_whoever_fills_memory_fast_is_not_waited_for(tmp_path: Path) -> None:
+    root = make_root(tmp_path / "root", meminfo=AMPLE)
+    attended = Attended(tmp_path, root)
+    attended.started("answers_half")
+    # Seen with more than twice of what is left now.
+    seen = AMPLE._replace(mem_available_kib=AMPLE.mem_available_kib * 2 + 1024)
+    chain = attended.worker.call("exhaustion", look(seen))
+    assert verdicts(chain)[-1] == ("worker", "left behind: half of what was left is gone")
+    attended.worker.close()
+
+
+def test_a_knock_starts_a_worker_which_may_leave_again(attended: Attended) -> None:
+    attended.configure("")
+    assert children() == []
+    assert os.stat(attended.socket_path).st_mode & 0o777 == 0o600
+    for _ in range(2):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+            client.settimeout(PATIENCE_S)
+            client.connect(attended.socket_path)
+            # Nothing is started while somebody is dying, nor does it keep the loop busy.
+            attended.worker.attend(calm=False)
+            assert attended.worker.fds() == ()
+            assert children() == []
+            attended.until(lambda: bool(children()))
+            assert client.recv(100) == b"hello"
+        attended.until(lambda: not children())
+    assert attended.said == []
+
+
+def test_everybody_may_connect_if_the_settings_say_so(attended: Attended) -> None:
+    attended.configure("", clients="all")
+    assert os.stat(attended.socket_path).st_mode & 0o777 == 0o666
+
+
+def test_a_folder_that_takes_no_socket_costs_the_socket_alone(tmp_path: Path) -> None:
+    attended = Attended(tmp_path / "missing", Root())
+    attended.configure("answers")
+    attended.until(lambda: attended.worker.count == 2)
+    assert attended.said == [
+        f"{attended.socket_path}: No such file or directory: no program can register there"
+    ]
+    attended.worker.close()
+    attended.until(lambda: not children(), calm=False)
+
+
+def test_the_worker_is_an_ordinary_process(attended: Attended) -> None:
+    attended.started("answers")
+    (pid,) = children()
+    assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "0\n"
+    # In a group of its own: what is meant for the guard's does not reach it.
+    assert os.getpgid(pid) == pid
+
+
+def test_a_new_configuration_is_a_new_worker(attended: Attended) -> None:
+    attended.started("answers")
+    (pid,) = children()
+    attended.started("answers")
+    attended.until(lambda: pid not in children())
+    assert attended.said == []
+    assert attended.call().freed_pages == 15
+
+
+def test_a_worker_that_will_not_go_is_made_to(attended: Attended) -> None:
+    attended.started("hangs_up", SHORT_MS)
+    (pid,) = children()
+    os.kill(pid, signal.SIGSTOP)
+    attended.configure("", clients="off")
+    attended.worker.attend(calm=True)
+    assert children() == [pid]
+    attended.skew_ms += 10_000
+    attended.until(lambda: not children())
