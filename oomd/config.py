@@ -22,10 +22,14 @@ __all__ = [
     "check_keys",
     "configured",
     "from_lines",
+    "is_cgroup",
+    "kind_of",
     "one_line",
     "settings_from_mapping",
+    "shown",
     "to_lines",
     "toml_value",
+    "typed",
     "value_of",
 ]
 
@@ -80,10 +84,14 @@ class Configured(NamedTuple):
     """By key. A key that is not in it has its default."""
     files: tuple[str, ...] = ()
     """What was read, in order: the later one wins."""
+    tables: Mapping[str, Any] = {}
+    """The notifiers' own tables, by name: :class:`oomd.config_notifiers.Table`."""
 
 
-def toml_value(value: SettingValue) -> str:
+def toml_value(value: SettingValue | tuple[str, ...]) -> str:
     """As TOML has it, on one line."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(toml_value, value))}]"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -92,7 +100,7 @@ def toml_value(value: SettingValue) -> str:
     return repr(value)
 
 
-def _kind_of(value: object) -> str:
+def kind_of(value: object) -> str:
     """What a TOML value is, with its article. bool first: it is an int to Python."""
     kinds = ((bool, "a boolean"), (int, "an integer"), (float, "a number"), (str, "a string"))
     for type_, name in (*kinds, (Mapping, "a table"), (list, "an array")):
@@ -101,7 +109,7 @@ def _kind_of(value: object) -> str:
     return "a date or time"
 
 
-def _shown(value: SettingValue) -> str:
+def shown(value: SettingValue) -> str:
     """A value for an error: short, and never one that Python refuses to print."""
     if isinstance(value, int) and abs(value) >= 2**63:
         # str() of an integer of more than 4300 digits raises ValueError.
@@ -126,13 +134,13 @@ def _expected(setting: Setting) -> str:
     return f"{article} {setting.kind} from {setting.minimum:g} to {setting.maximum:.8g}{unit}{off}"
 
 
-def _is_cgroup(path: str) -> bool:
+def is_cgroup(path: str) -> bool:
     """A path below the controller's mount; empty is none at all, which is good too."""
     first, *parts = path.split("/")
     return first == "" and path.isprintable() and not {"", ".", ".."}.intersection(parts)
 
 
-def _typed(setting: Setting, value: object, origin: Origin) -> SettingValue:
+def typed(setting: Setting, value: object, origin: Origin) -> SettingValue:
     """The value as its setting has it, or ConfigError."""
 
     def wrong(problem: str, expected: str = "") -> ConfigError:
@@ -141,20 +149,19 @@ def _typed(setting: Setting, value: object, origin: Origin) -> SettingValue:
     if setting.kind == "number" and type(value) is int and abs(value) < 2**63:
         value = float(value)
     if not isinstance(value, SettingValue):
-        raise wrong(f"is {_kind_of(value)}")
+        raise wrong(f"is {kind_of(value)}")
     if type(value) is not type(setting.default):
-        raise wrong(f"{_shown(value)} is {_kind_of(value)}")
+        raise wrong(f"{shown(value)} is {kind_of(value)}")
     if setting.kind == "choice" and value not in setting.choices:
-        raise wrong(f"{_shown(value)} is not known")
-    # The one free string there is.
-    if setting.kind == "string" and not _is_cgroup(str(value)):
+        raise wrong(f"{shown(value)} is not known")
+    if setting.key == "watch.cgroup" and not is_cgroup(str(value)):
         example = 'a path such as "/system.slice/db.service", or ""'
-        raise wrong(f"{_shown(value)} is not the path of a cgroup", example)
+        raise wrong(f"{shown(value)} is not the path of a cgroup", example)
     if setting.minimum is None or setting.maximum is None or isinstance(value, str):
         return value
     # Written so that a NaN, which compares false with everything, is out of range.
     if not (setting.minimum <= value <= setting.maximum or value == setting.off):
-        raise wrong(f"{_shown(value)} is out of range")
+        raise wrong(f"{shown(value)} is out of range")
     return value
 
 
@@ -182,8 +189,8 @@ def _unknown(table: str, name: str, origin: Origin) -> ConfigError:
     elsewhere = [key for key in _BY_KEY if key.rpartition(".")[2] == name]
     close = elsewhere[:1] or [prefix + near for near in get_close_matches(name[:60], names, 1)]
     hint = f", did you mean {close[0]}?" if close else ""
-    shown = name if len(name) <= 60 else name[:57] + "..."
-    return ConfigError(*origin, prefix + shown, f"unknown key{hint}", f"one of {', '.join(names)}")
+    short = name if len(name) <= 60 else name[:57] + "..."
+    return ConfigError(*origin, prefix + short, f"unknown key{hint}", f"one of {', '.join(names)}")
 
 
 def check_keys(
@@ -196,18 +203,18 @@ def check_keys(
     values: dict[str, SettingValue] = {}
     for name, content in mapping.items():
         if name in _BY_KEY and "." not in name:
-            values[name] = _typed(_BY_KEY[name], content, locate(name))
+            values[name] = typed(_BY_KEY[name], content, locate(name))
         elif name not in _names_in(""):
             raise _unknown("", name, locate(name))
         elif not isinstance(content, Mapping):
-            raise ConfigError(*locate(name), name, f"is {_kind_of(content)}", f"a table, [{name}]")
+            raise ConfigError(*locate(name), name, f"is {kind_of(content)}", f"a table, [{name}]")
         else:
             for inner, value in content.items():
                 key = f"{name}.{inner}"
                 # A quoted name may have a dot of its own, but no setting's has.
                 if key not in _BY_KEY:
                     raise _unknown(name, inner, locate(key))
-                values[key] = _typed(_BY_KEY[key], value, locate(key))
+                values[key] = typed(_BY_KEY[key], value, locate(key))
     return values
 
 
@@ -318,7 +325,7 @@ def from_lines(text: str, source: str = "settings") -> Settings:
         if key == PLAN:
             values[key] = _plan(value, origin)
         else:
-            values[key] = _typed(_BY_KEY[key], _from_text(_BY_KEY[key], value), origin)
+            values[key] = typed(_BY_KEY[key], _from_text(_BY_KEY[key], value), origin)
     missing = [key for key in (*_BY_KEY, PLAN) if key not in values]
     if missing:
         raise ConfigError(source, None, missing[0], "is missing", "every setting")

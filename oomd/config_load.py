@@ -15,104 +15,35 @@ distribution's, and wins over its drop-ins. None of the files has to exist.
 import argparse
 import os
 import re
-import stat
 import sys
-import textwrap
 import tomllib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from oomd.config import (
-    DEFAULT,
-    SETTINGS,
     ConfigError,
     Configured,
     Origin,
-    Setting,
     check_keys,
     configured,
     one_line,
     to_lines,
-    toml_value,
-    value_of,
 )
+from oomd.config_files import read, search
+from oomd.config_notifiers import Tables, check_finished, merge, split
+from oomd.config_plan import warnings, with_plan
+from oomd.config_plugins import discover
+from oomd.config_show import notifier_lines, sample, setting_lines
+from oomd.log import WARNING, Log
 from oomd.settings import SettingValue
 
-__all__ = ["check_config", "key_lines", "load", "main", "sample", "search"]
+__all__ = ["Loaded", "check_config", "key_lines", "load", "load_all", "main", "sample", "search"]
 
 EXIT_OK = 0
 EXIT_CONFIG = 2
 
-_VENDOR = "usr/lib/oomd/oomd.toml"
-_ADMIN = "etc/oomd/oomd.toml"
-# No config comes near this; it bounds what a wrong path (a core dump, a log) can cost.
-_MAX_BYTES = 256 * 1024
-
-
-def _drop_ins(folder: str) -> dict[str, str]:
-    """The drop-ins of one folder, path by name. No folder is no drop-ins."""
-    try:
-        names = os.listdir(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        raise ConfigError(folder, None, "", f"cannot be read: {error.strerror}") from error
-    # Editors leave their hidden files here.
-    chosen = [name for name in names if name.endswith(".toml") and not name.startswith(".")]
-    return {name: os.path.join(folder, name) for name in chosen}
-
-
-def search(root: str = "/") -> list[str]:
-    """The config files there are, in the order in which they are read. Raises ConfigError."""
-    vendor, admin = os.path.join(root, _VENDOR), os.path.join(root, _ADMIN)
-    admins = _drop_ins(f"{admin}.d")
-    vendors = {n: path for n, path in _drop_ins(f"{vendor}.d").items() if n not in admins}
-    # lexists: a dangling link is a mistake that is to be named, not a file that is not there.
-    return [
-        *filter(os.path.lexists, [vendor]),
-        *(vendors[name] for name in sorted(vendors)),
-        *filter(os.path.lexists, [admin]),
-        *(admins[name] for name in sorted(admins) if os.path.realpath(admins[name]) != os.devnull),
-    ]
-
-
-def _distrust(path: str, status: os.stat_result) -> None:
-    """ConfigError if anyone but root could have written this: it decides who is killed."""
-    if status.st_uid != 0:
-        raise ConfigError(path, None, "", f"belongs to uid {status.st_uid}", f"chown root {path}")
-    writable = status.st_mode & (stat.S_IWOTH | (stat.S_IWGRP if status.st_gid != 0 else 0))
-    if writable:
-        who = "others" if writable & stat.S_IWOTH else f"gid {status.st_gid}"
-        raise ConfigError(path, None, "", f"can be written by {who}", f"chmod go-w {path}")
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    # A FIFO would hold up the start of the daemon until somebody writes to it.
-    return os.open(path, flags | os.O_NOCTTY | os.O_NONBLOCK)
-
-
-def _read(path: str, roots_only: bool) -> str:
-    """A file's text, whole. Raises ConfigError."""
-    try:
-        with open(path, "rb", opener=_open_at_once) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise ConfigError(path, None, "", "is not a regular file")
-            if roots_only:
-                _distrust(path, status)
-            data = file.read(_MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        # ValueError: a NUL in the path.
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ConfigError(path, None, "", f"cannot be read: {reason}") from error
-    if len(data) > _MAX_BYTES:
-        raise ConfigError(path, None, "", "is too long", f"at most {_MAX_BYTES // 1024} KiB")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(path, line, "", "is not UTF-8") from error
-
+# notifiers.command.NAME.argv
+KEY_PARTS = 4
 
 _TOML_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
@@ -155,73 +86,84 @@ def _statements(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         statement, first = "", number + 1
 
 
+def _keys(content: Mapping[str, Any], prefix: str = "", depth: int = 1) -> Iterator[str]:
+    """The dotted keys of a table and of those inside it."""
+    for name, value in content.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, dict) and depth < KEY_PARTS:
+            yield from _keys(value, f"{prefix}{name}.", depth + 1)
+
+
 def key_lines(text: str) -> dict[str, int]:
-    """The line of each key and table of a good TOML text, by dotted key of at most two parts."""
+    """The line of each key and table of a good TOML text, by dotted key of at most four parts."""
     lines: dict[str, int] = {}
     for number, content in _statements(text):
-        for name, value in content.items():
-            lines.setdefault(name, number)
-            for inner in value if isinstance(value, dict) else ():
-                lines.setdefault(f"{name}.{inner}", number)
+        for key in _keys(content):
+            lines.setdefault(key, number)
     return lines
 
 
-def _check_file(path: str, roots_only: bool) -> tuple[dict[str, SettingValue], dict[str, Origin]]:
+class _Checked(NamedTuple):
+    """One file, each of its values checked by itself."""
+
+    values: dict[str, SettingValue]
+    origins: dict[str, Origin]
+    tables: Tables
+
+
+def _check_file(path: str, roots_only: bool) -> _Checked:
     """The checked values of one file and where they stand. Raises ConfigError."""
-    text = _read(path, roots_only)
+    text = read(path, roots_only)
     mapping = _parse(path, text)
     lines = key_lines(text)
 
     def locate(key: str) -> Origin:
         return Origin(path, lines.get(key))
 
-    values = check_keys(mapping, locate)
-    return values, {key: locate(key) for key in values}
+    rest, tables = split(mapping, locate)
+    values = check_keys(rest, locate)
+    return _Checked(values, {key: locate(key) for key in values}, tables)
 
 
 def load(file: str | None = None, root: str = "/", *, roots_only: bool | None = None) -> Configured:
     """The settings in force, and where each comes from. Raises ConfigError.
 
     ``file`` replaces the search, and must exist. ``roots_only`` refuses a file that somebody
-    else than root can write; without it this is so when root reads the real ``/``.
+    else than root can write; without it this is so when root reads the real ``/``. What the
+    worker is to run is not among them: that takes :func:`load_all`.
     """
     if roots_only is None:
         roots_only = os.geteuid() == 0 and root == "/"
     files = search(root) if file is None else [file]
     values: dict[str, SettingValue] = {}
     origins: dict[str, Origin] = {}
+    tables: Tables = {}
     for path in files:
-        changes, places = _check_file(path, roots_only)
-        values |= changes
-        origins |= places
-    return configured(values, origins, tuple(files))
+        checked = _check_file(path, roots_only)
+        values |= checked.values
+        origins |= checked.origins
+        merge(tables, checked.tables)
+    found = configured(values, origins, tuple(files))
+    check_finished(tables, found.settings)
+    return found._replace(tables=tables)
 
 
-def _wrapped(text: str, indent: str) -> str:
-    filled = textwrap.fill(
-        text, 96, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
-    )
-    return filled.replace("\xa0", " ")
+class Loaded(NamedTuple):
+    """The settings with the worker's plan."""
+
+    configured: Configured
+    warnings: tuple[str, ...]
+    """What is no error, one line each: plugins that were left out, names that may be wrong."""
 
 
-def _bounds(setting: Setting) -> str:
-    """What an admin may write, in brackets behind the help."""
-    if setting.choices:
-        text = ", ".join(setting.choices)
-    elif setting.minimum is not None:
-        text = f"{setting.minimum:g} to {setting.maximum:.8g} {setting.unit}".rstrip()
-    else:
-        return ""
-    # No-break spaces: what is broken over two lines is easily misread.
-    return f" [{text}]".replace(" ", "\xa0").replace("\xa0", " ", 1)
+def load_all(file: str | None = None, root: str = "/", *, roots_only: bool | None = None) -> Loaded:
+    """The settings, and the plugins that there are below ``root``. Raises ConfigError.
 
-
-def _shown(setting: Setting, found: Configured) -> str:
-    """One setting for ``--show``."""
-    value = toml_value(value_of(found.settings, setting.key))
-    unit = f" {setting.unit}" if setting.unit else ""
-    origin = one_line(str(found.origins.get(setting.key, DEFAULT)))
-    return f"{setting.key} = {value}{unit}  ({origin})\n{_wrapped(setting.help, '    ')}"
+    Arguments as for :func:`load`; a plugin that is not usable is a warning, never an error.
+    """
+    plugins = discover(root)
+    found = with_plan(load(file, root, roots_only=roots_only), plugins)
+    return Loaded(found, warnings(found, plugins))
 
 
 def check_config(file: str | None = None, show: bool = False, root: str = "/") -> tuple[int, str]:
@@ -230,31 +172,22 @@ def check_config(file: str | None = None, show: bool = False, root: str = "/") -
     Without ``file``, what the daemon would read; a ``file`` may be a draft, and anyone's.
     """
     try:
-        found = load(file, root, roots_only=None if file is None else False)
+        found, warned = load_all(file, root, roots_only=None if file is None else False)
     except ConfigError as error:
         return EXIT_CONFIG, str(error)
-    read = one_line(", ".join(found.files)) or "no config file, every setting has its default"
-    if not show:
-        return EXIT_OK, f"OK: {read}"
-    return EXIT_OK, "\n".join([f"# {read}", *(_shown(each, found) for each in SETTINGS)])
+    read_files = one_line(", ".join(found.files)) or "no config file, every setting has its default"
+    lines = [f"# {read_files}", *setting_lines(found)] if show else [f"OK: {read_files}"]
+    lines += notifier_lines(found.settings.notifiers.plan)
+    return EXIT_OK, "\n".join([*lines, *(f"warning: {one}" for one in warned)])
 
 
-def sample() -> str:
-    """The config file that is installed: every key with its default, commented out."""
-    lines = [
-        "# oomd's settings. Each is shown with its default; take away the # to change one.",
-        "# `oomd --check-config` checks this file, `systemctl reload oomd` puts it into force.",
-        "# Files in oomd.toml.d/ beside it are read after it, sorted by name.",
-    ]
-    table = ""
-    for setting in SETTINGS:
-        this, _, name = setting.key.rpartition(".")
-        if this != table:
-            lines += ["", f"[{this}]"]
-            table = this
-        lines += ["", _wrapped(setting.help + _bounds(setting), "# ")]
-        lines += [f"#{name} = {toml_value(setting.default)}"]
-    return "\n".join(lines) + "\n"
+def _emit(file: str | None, root: str) -> str:
+    """What the daemon takes. Warnings go to standard error, which is the daemon's own."""
+    found, warned = load_all(file, root)
+    log = Log()
+    for one in warned:
+        log.say(WARNING, one)
+    return to_lines(found.settings)
 
 
 def main(argv: Sequence[str] | None = None, root: str = "/") -> int:
@@ -266,7 +199,7 @@ def main(argv: Sequence[str] | None = None, root: str = "/") -> int:
     parser.add_argument("--config", metavar="FILE", help="read this and nothing else")
     options = parser.parse_args(argv)
     try:
-        text = sample() if options.sample else to_lines(load(options.config, root).settings)
+        text = sample() if options.sample else _emit(options.config, root)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIG

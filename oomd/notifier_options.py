@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 __all__ = [
     "BUILTIN",
     "COMMAND",
+    "EVERY_TABLE",
     "PRIORITY_MAX",
     "Builtin",
     "Option",
@@ -24,6 +25,9 @@ PRIORITY_MAX: Final = 1000
 
 COMMAND: Final = "command"
 """``[notifiers.command.NAME]``: the one built-in of which there may be several."""
+
+EVERY_TABLE: Final = ("enabled", "priority", "deadline_ms")
+"""The keys that every notifier's table may have, a plugin's too."""
 
 _KINDS: dict[type, str] = {
     bool: "boolean",

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from oomd.config import SETTINGS, from_lines, settings_from_mapping
-from oomd.config_load import check_config, key_lines, load, main, sample
+from oomd.config_load import check_config, load, main, sample
+from oomd.notifier_options import BUILTIN, COMMAND
 from oomd.settings import Settings
 from tests.config.test_config_load import ADMIN, tree
 
@@ -45,12 +46,35 @@ def test_the_sample_changes_nothing_until_it_is_edited() -> None:
     assert "=" not in "".join(line for line in sample().split("\n") if not line.startswith("#"))
 
 
-def test_the_sample_with_every_key_taken_out_of_its_comment_is_the_defaults() -> None:
+def test_the_sample_with_every_key_taken_out_of_its_comment_is_the_defaults(tmp_path: Path) -> None:
     lines = sample().split("\n")
     text = "\n".join(line[1:] if line[:1] == "#" and line[1:2] != " " else line for line in lines)
-    content = tomllib.loads(text)
-    assert len(key_lines(text)) == len(SETTINGS) + len(Settings._fields) - 1
-    assert settings_from_mapping(content) == Settings()
+    path = tmp_path / "oomd.toml"
+    path.write_text(text)
+    found = load(str(path), str(tmp_path))
+    assert found.settings == Settings()
+    assert found.origins.keys() == {setting.key for setting in SETTINGS}
+    # And every built-in notifier with every option, one command among them.
+    tables = {
+        name: {option: given.value for option, given in table.given.items()}
+        for name, table in found.tables.items()
+    }
+    assert tables == {
+        "command.NAME" if name == COMMAND else name: builtin.defaults
+        for name, builtin in BUILTIN.items()
+    }
+
+
+def test_a_key_without_its_table_is_not_taken_for_another(tmp_path: Path) -> None:
+    """The # of a key was taken away, and that of its table was not."""
+    head, marker, tables = sample().partition("#[notifiers.balloon]")
+    keys = [line for line in tables.split("\n") if line[:1] == "#" and line[1:2] not in (" ", "[")]
+    assert len(keys) == sum(len(builtin.options) for builtin in BUILTIN.values())
+    path = tmp_path / "oomd.toml"
+    for line in keys:
+        path.write_text(head + marker + tables.replace(f"\n{line}\n", f"\n{line[1:]}\n", 1))
+        status, said = check_config(str(path))
+        assert status == 2 and f": log.{line[1:].partition(' ')[0]}: unknown key" in said
 
 
 def test_emit_hands_over_what_is_in_force(
