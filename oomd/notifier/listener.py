@@ -6,7 +6,7 @@ import select
 # The C half of ``socket``: importing the other half costs the sentinel 400 kB of locked memory.
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, socket
 
-__all__ = ["knocking", "listen"]
+__all__ = ["knocking", "listen", "stop_listening"]
 
 # Connections that wait for the worker to take them.
 BACKLOG = 16
@@ -37,6 +37,15 @@ def listen(path: str, *, everybody: bool) -> socket:
         listener.close()
         raise
     return listener
+
+
+def stop_listening(listener: socket, path: str) -> None:
+    """Nobody may connect any more. Raises nothing."""
+    listener.close()
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
 
 
 def knocking(listener: socket) -> bool:

@@ -14,7 +14,7 @@ from oomd import helpers, wire
 from oomd.event import Look
 from oomd.log import ERR, WARNING
 from oomd.notifier.channel import Channel, channel_pair
-from oomd.notifier.listener import knocking, listen
+from oomd.notifier.listener import knocking, listen, stop_listening
 from oomd.oom import Notified, NotifierChain
 from oomd.proc.meminfo import read_meminfo
 from oomd.proc.root import ReadError, Root
@@ -85,15 +85,18 @@ class WorkerProcess:
             self._start()
 
     def _listen(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        self._stop_listening()
         if not self._path or self._settings.clients == "off":
             return
         try:
             self._listener = listen(self._path, everybody=self._settings.clients == "all")
         except OSError as error:
             self._say(WARNING, f"{self._path}: {error.strerror}: no program can register there")
+
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
+            stop_listening(self._listener, self._path)
+            self._listener = None
 
     # --- starting and ending
 
@@ -219,8 +222,7 @@ class WorkerProcess:
     def close(self) -> None:
         """We are about to stop."""
         self._retire()
-        if self._listener is not None:
-            self._listener.close()
+        self._stop_listening()
 
     # --- talking
 

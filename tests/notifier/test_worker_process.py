@@ -80,14 +80,18 @@ class Attended:
         return self.worker.call("exhaustion", look())
 
 
+    def close(self) -> None:
+        self.worker.close()
+        # Those that will not go are killed.
+        self.skew_ms += 3_600_000
+        self.until(lambda: not children(), calm=False)
+
+
 @pytest.fixture
 def attended(tmp_path: Path) -> Iterator[Attended]:
     one = Attended(tmp_path, Root())
     yield one
-    one.worker.close()
-    one.skew_ms += 3_600_000
-    while children():
-        one.worker.attend(calm=False)
+    one.close()
 
 
 def children() -> list[int]:
@@ -237,7 +241,7 @@ def test_whoever_fills_memory_fast_is_not_waited_for(tmp_path: Path) -> None:
     seen = AMPLE._replace(mem_available_kib=AMPLE.mem_available_kib * 2 + 1024)
     chain = attended.worker.call("exhaustion", look(seen))
     assert verdicts(chain)[-1] == ("worker", "left behind: half of what was left is gone")
-    attended.worker.close()
+    attended.close()
 
 
 def test_a_knock_starts_a_worker_which_may_leave_again(attended: Attended) -> None:
@@ -270,8 +274,7 @@ def test_a_folder_that_takes_no_socket_costs_the_socket_alone(tmp_path: Path) ->
     assert attended.said == [
         f"{attended.socket_path}: No such file or directory: no program can register there"
     ]
-    attended.worker.close()
-    attended.until(lambda: not children(), calm=False)
+    attended.close()
 
 
 def test_the_worker_is_an_ordinary_process(attended: Attended) -> None:
