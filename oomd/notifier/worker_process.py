@@ -11,6 +11,7 @@ from _socket import socket
 from collections.abc import Callable
 
 from oomd import helpers, wire
+from oomd.config import bare_plan
 from oomd.event import Look
 from oomd.log import ERR, WARNING
 from oomd.notifier.channel import Channel, channel_pair
@@ -106,7 +107,7 @@ class WorkerProcess:
         listen = self._listener.fileno() if self._listener is not None else -1
         try:
             plan = os.memfd_create("oomd-plan")
-            os.write(plan, self._settings.plan.encode())
+            os.write(plan, (self._settings.plan or bare_plan(self._settings)).encode())
             os.lseek(plan, 0, os.SEEK_SET)
             fds = {"--channel": theirs.fileno(), "--listen": listen, "--plan": plan}
             self._pid = helpers.spawn(

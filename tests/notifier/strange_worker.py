@@ -98,8 +98,7 @@ def main(argv: list[str]) -> int:
     options = dict(zip(argv[::2], map(int, argv[1::2]), strict=True))
     channel = socket.socket(fileno=options["--channel"])
     with open(options["--plan"]) as file:
-        text = file.read()
-    kind = json.loads(text)["kind"] if text else "idle"
+        kind = json.load(file).get("kind", "idle")
     if kind == "idle":
         # Somebody has knocked: serve that one, and go.
         listener = socket.socket(fileno=options["--listen"])
