@@ -124,10 +124,19 @@ def _notes(
     return tuple(notes)
 
 
-def audit(root: Root, settings: Settings, question: Question, own_pid: int = 0) -> Findings:
+def audit(
+    root: Root,
+    settings: Settings,
+    question: Question,
+    own_pid: int = 0,
+    *,
+    notifiers: NotifierChain = NotifierChain(),  # noqa: B008 - a frozen record
+    warnings: tuple[str, ...] = (),
+) -> Findings:
     """Read once, decide once. Raises ``CannotDecide`` or ``ReadError``.
 
     ``own_pid`` is the audit's own process, which is no rival and is not on the ranking.
+    ``notifiers`` are those that the daemon would call. ``warnings`` become notes.
     """
     name = question.policy or settings.policy
     page_size_bytes = root.page_size_bytes()
@@ -145,9 +154,10 @@ def audit(root: Root, settings: Settings, question: Question, own_pid: int = 0) 
     percent = pressure.full.avg10_percent if pressure is not None else None
     found = measure(root, meminfo, percent, settings, question.memcg or None)
 
-    decision = out_of_memory(oc, snapshot, sysctls, policy, freed=NotifierChain())
+    decision = out_of_memory(oc, snapshot, sysctls, policy, freed=notifiers)
     case = case_of(oc, snapshot, policy)
     notes = panic_words(settings, sysctls) + _notes(root, sysctls, snapshot, policy, own_pid)
+    notes += warnings
     plan, companions = None, tuple[Companion, ...]()
     if isinstance(decision, Kill):
         plan, companions, how = full_plan(root, decision, snapshot, case)

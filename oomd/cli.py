@@ -12,8 +12,9 @@ from typing import NoReturn
 from oomd import __version__
 from oomd.audit import Question, audit
 from oomd.config import ConfigError, one_line
-from oomd.config_load import check_config, load
-from oomd.oom import Constraint
+from oomd.config_load import check_config, load_all, load_for
+from oomd.config_plan import not_called
+from oomd.oom import Constraint, Notified, NotifierChain
 from oomd.proc.record import BadRecording, CannotRecord, RecordedRoot, RecordingRoot, open_root
 from oomd.proc.root import ReadError, Root
 from oomd.proc.snapshot import CannotDecide
@@ -197,9 +198,21 @@ def _output(findings: Findings, settings: Settings, options: argparse.Namespace)
             raise UsageError(f"cannot write the output: {error.strerror}") from None
 
 
+def _recorded_notifiers(root: RecordedRoot) -> NotifierChain | None:
+    """The notifiers of the machine that was recorded; None: nobody noted them."""
+    kept = root.extra.get("notifiers")
+    if kept is None:
+        return None
+    priorities = kept.values() if isinstance(kept, dict) else ("",)
+    if not all(one is None or type(one) is int for one in priorities):
+        raise BadRecording(root.path, '"notifiers" has an impossible value')
+    return NotifierChain(tuple(Notified(*one) for one in kept.items()))
+
+
 def _dry_run(options: argparse.Namespace) -> ExitCode:
-    settings = load(options.config).settings
     root: Root = open_root(options.root or "/")
+    loaded = load_all(options.config) if root.live else load_for(options.root, options.config)
+    settings = loaded.configured.settings
     if options.watch:
         if options.root or options.record:
             raise UsageError("--watch needs the live machine: not with --root or --record")
@@ -210,15 +223,33 @@ def _dry_run(options: argparse.Namespace) -> ExitCode:
 
         return ExitCode(watch(root, settings, policy=options.policy or "", as_json=options.json))
     own_pid = os.getpid() if root.live else 0
+    notifiers = None
     if isinstance(root, RecordedRoot):
         own_pid = root.extra.get("own_pid", 0)
         if type(own_pid) is not int:
             raise BadRecording(root.path, '"own_pid" has an impossible value')
+        # A configuration that was asked for is asked about.
+        notifiers = None if options.config else _recorded_notifiers(root)
+    if notifiers is None:
+        notifiers = not_called(settings.notifiers.plan)
     recording = RecordingRoot(root, options.record) if options.record else None
-    findings = audit(recording or root, settings, _question(options), own_pid)
+    findings = audit(
+        recording or root,
+        settings,
+        _question(options),
+        own_pid,
+        notifiers=notifiers,
+        warnings=loaded.warnings,
+    )
     if recording is not None:
-        thresholds = as_json(findings)["thresholds"]
-        recording.finish({"own_pid": own_pid, "oomd": __version__, "thresholds": thresholds})
+        kept = {
+            "own_pid": own_pid,
+            "oomd": __version__,
+            "thresholds": as_json(findings)["thresholds"],
+            # Their names, and no more of the configuration: it may hold secrets.
+            "notifiers": {one.name: one.priority for one in notifiers.results},
+        }
+        recording.finish(kept)
     _output(findings, settings, options)
     return ExitCode.NOTHING_TO_DO if findings.would_act is None else ExitCode.WOULD_ACT
 

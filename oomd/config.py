@@ -8,7 +8,7 @@ The sentinel imports this: no tomllib, no json, nothing that reads a file. Readi
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from oomd.settings import SETTINGS, Setting, Settings, SettingValue, value_of
+from oomd.settings import SETTINGS, NotifierSettings, Setting, Settings, SettingValue, value_of
 
 __all__ = [
     "DEFAULT",
@@ -19,6 +19,7 @@ __all__ = [
     "Configured",
     "Origin",
     "Setting",
+    "bare_plan",
     "check_keys",
     "configured",
     "from_lines",
@@ -295,6 +296,14 @@ def _from_text(setting: Setting, text: str) -> object:
         except ValueError:
             return text
     return text
+
+
+def bare_plan(settings: NotifierSettings) -> str:
+    """The worker's plan with nothing in it but the settings, for those who register themselves."""
+    # By hand, as toml_value() of these is JSON too: the sentinel has no use for json's encoder.
+    scalars = {name: getattr(settings, name) for name in settings._fields if name != "plan"}
+    words = [f'"{name}":{toml_value(value)}' for name, value in scalars.items()]
+    return f"{{{','.join(words)}}}"
 
 
 def _plan(text: str, origin: Origin) -> str:

@@ -37,13 +37,25 @@ from oomd.config_show import notifier_lines, sample, setting_lines
 from oomd.log import WARNING, Log
 from oomd.settings import SettingValue
 
-__all__ = ["Loaded", "check_config", "key_lines", "load", "load_all", "main", "sample", "search"]
+__all__ = [
+    "Loaded",
+    "check_config",
+    "key_lines",
+    "load",
+    "load_all",
+    "load_for",
+    "main",
+    "sample",
+    "search",
+]
 
 EXIT_OK = 0
 EXIT_CONFIG = 2
 
 # notifiers.command.NAME.argv
 KEY_PARTS = 4
+
+_FOLDERS = (("etc", "oomd"), ("usr", "lib", "oomd"))
 
 _TOML_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
@@ -156,13 +168,26 @@ class Loaded(NamedTuple):
     """What is no error, one line each: plugins that were left out, names that may be wrong."""
 
 
-def load_all(file: str | None = None, root: str = "/", *, roots_only: bool | None = None) -> Loaded:
+def load_all(file: str | None = None, root: str = "/", *, draft: bool = False) -> Loaded:
     """The settings, and the plugins that there are below ``root``. Raises ConfigError.
 
-    Arguments as for :func:`load`; a plugin that is not usable is a warning, never an error.
+    Arguments as for :func:`load`; a ``draft`` may be anyone's. A plugin that is not usable is a
+    warning, never an error.
     """
     plugins = discover(root)
-    found = with_plan(load(file, root, roots_only=roots_only), plugins)
+    found = with_plan(load(file, root, roots_only=False if draft else None), plugins)
+    return Loaded(found, warnings(found, plugins))
+
+
+def load_for(tree: str, file: str | None = None) -> Loaded:
+    """What a tree would be guarded with: its own configuration if it has one, else this machine's.
+
+    ``file`` replaces either. Its plugins are those in its own folders. Raises ConfigError.
+    """
+    own = any(os.path.isdir(os.path.join(tree, *folder)) for folder in _FOLDERS)
+    configured = load(file) if file is not None or not own else load(root=tree)
+    plugins = discover(tree)
+    found = with_plan(configured, plugins)
     return Loaded(found, warnings(found, plugins))
 
 
@@ -172,7 +197,7 @@ def check_config(file: str | None = None, show: bool = False, root: str = "/") -
     Without ``file``, what the daemon would read; a ``file`` may be a draft, and anyone's.
     """
     try:
-        found, warned = load_all(file, root, roots_only=None if file is None else False)
+        found, warned = load_all(file, root, draft=file is not None)
     except ConfigError as error:
         return EXIT_CONFIG, str(error)
     read_files = one_line(", ".join(found.files)) or "no config file, every setting has its default"

@@ -8,22 +8,14 @@ import os
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from oomd.config import PLAN_BYTES, ConfigError, Configured, one_line
+from oomd.config import PLAN_BYTES, ConfigError, Configured, bare_plan, one_line
 from oomd.config_notifiers import Table, Tables, deadline_ms_of
 from oomd.config_plugins import Found, Plugin
 from oomd.notifier_options import BUILTIN, EVERY_TABLE, Builtin, OptionValue, builtin_named
 from oomd.oom import Notified, NotifierChain
-from oomd.settings import NotifierSettings, Settings
+from oomd.settings import Settings
 
-__all__ = ["Listed", "bare_plan", "listed", "make_plan", "not_called", "warnings", "with_plan"]
-
-_SCALARS = tuple(name for name in NotifierSettings._fields if name != "plan")
-
-
-def bare_plan(settings: NotifierSettings) -> dict[str, Any]:
-    """A plan with nothing in it but the settings: enough for those who register by themselves."""
-    scalars = {name: getattr(settings, name) for name in _SCALARS}
-    return {**scalars, "builtin": [], "plugins": [], "options": {}}
+__all__ = ["Listed", "listed", "make_plan", "not_called", "warnings", "with_plan"]
 
 
 def _enabled(table: Table | None) -> bool:
@@ -77,8 +69,9 @@ def make_plan(configured: Configured, found: Found) -> str:
     options = {
         name: _options(table) for name, table in tables.items() if builtin_named(name) is None
     }
-    plan = {**bare_plan(settings.notifiers), "builtin": builtin, "plugins": plugins}
-    text = json.dumps({**plan, "options": options}, allow_nan=False, separators=(",", ":"))
+    plan = {"builtin": builtin, "plugins": plugins, "options": options}
+    plan = {**json.loads(bare_plan(settings.notifiers)), **plan}
+    text = json.dumps(plan, allow_nan=False, separators=(",", ":"))
     if len(text) > PLAN_BYTES:
         problem = f"the plan made from the notifiers' tables has {len(text) >> 10} KiB"
         raise ConfigError("configuration", None, "", problem, f"at most {PLAN_BYTES >> 10} KiB")
@@ -158,4 +151,9 @@ def listed(plan: str) -> tuple[Listed, ...]:
 
 def not_called(plan: str) -> NotifierChain:
     """Step 1 for those who only look."""
-    return NotifierChain(tuple(Notified(one.name, one.priority) for one in listed(plan)))
+    results: dict[str, Notified] = {}
+    for one in listed(plan):
+        # Two packages may have published one name; only one of them will get it.
+        name = one.name if one.name not in results else f"{one.name} ({one.source})"
+        results[name] = Notified(name, one.priority)
+    return NotifierChain(tuple(results.values()))

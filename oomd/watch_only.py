@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable
 from types import FrameType
 
+from oomd.config_plan import not_called
 from oomd.event import Event, Look
 from oomd.guard import Guard, monotonic_ms
 from oomd.kill_plan import full_plan
@@ -33,8 +34,12 @@ RECOVERED_MS = 5000
 class WatchOnly:
     """``Act`` without effects: tells, at each crossing, what would be done about it."""
 
-    def __init__(self, root: Root, tell: Callable[[Record], None]) -> None:
+    def __init__(
+        self, root: Root, tell: Callable[[Record], None], notifiers: NotifierChain
+    ) -> None:
+        """``notifiers``: those that the daemon would call."""
         self._root = root
+        self._notifiers = notifiers
         self._tell = tell
         own = read_task(root, os.getpid(), root.page_size_bytes())
         self._spared = frozenset((own.ident,)) if own is not None else frozenset[TaskId]()
@@ -47,7 +52,7 @@ class WatchOnly:
 
     def notify(self, trigger: str, look: Look) -> NotifierChain:
         """Notifiers act on the machine, so none is called."""
-        return NotifierChain()
+        return self._notifiers
 
     def decided(self, event: Event) -> None:
         """Say it, and then no more until memory has recovered, or for a minute."""
@@ -115,7 +120,7 @@ def watch(root: Root, settings: Settings, *, policy: str = "", as_json: bool = F
     chosen = policy_for(policy or settings.policy, root.kernel_release())
     waiting = Watch(root, settings, os.cpu_count() or 1)
     waiting.register(read_fd)
-    act = WatchOnly(root, tell)
+    act = WatchOnly(root, tell, not_called(settings.notifiers.plan))
     guard = Guard(root, settings, chosen, waiting, act)
     for words in (threshold_words(settings), *waiting.notes):
         print(f"oomd: {words}", file=sys.stderr)

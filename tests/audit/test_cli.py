@@ -129,7 +129,7 @@ def test_3_for_a_tree_of_which_too_little_can_be_read(oomd: Oomd, tmp_path: Path
 def test_70_for_a_defect_of_ours(
     oomd: Oomd, tree: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def broken(*args: object) -> None:
+    def broken(*args: object, **named: object) -> None:
         raise error
 
     monkeypatch.setattr("oomd.cli.audit", broken)

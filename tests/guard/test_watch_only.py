@@ -12,6 +12,7 @@ import pytest
 
 from oomd.guard import Guard
 from oomd.mm.policy import EL7
+from oomd.oom import Notified, NotifierChain
 from oomd.settings import Settings
 from oomd.watch_only import RECOVERED_MS, REPEAT_MS, WatchOnly, text_of
 from tests.audit.commands import TREE, Json
@@ -20,6 +21,7 @@ from tests.guard.fake_act import Guarded
 from tests.report.events import plan_of
 from tests.roots import Row, make_root
 
+NONE = NotifierChain()
 CHILD: Row = {"pid": 20, "comm": "worker", "ppid": 10, "rss_pages": 100}
 
 
@@ -34,7 +36,7 @@ def test_what_is_told_is_what_the_daemon_would_do(tmp_path: Path) -> None:
     guarded = short_event(tmp_path, CHILD)
     (event,) = guarded.act.events
     told: list[Json] = []
-    WatchOnly(guarded.root, told.append).decided(event)
+    WatchOnly(guarded.root, told.append, NONE).decided(event)
     (record,) = told
     assert record["victims"] == [{"pid": 20, "comm": "worker", "uid": 0, "why": "child"}]
     assert text_of(record) == "exhaustion crossed: would kill 20 (worker, child), score 500"
@@ -43,20 +45,29 @@ def test_what_is_told_is_what_the_daemon_would_do(tmp_path: Path) -> None:
     json.dumps(record)
 
 
+def test_the_notifiers_that_the_daemon_would_call_are_handed_over_uncalled(tmp_path: Path) -> None:
+    guarded = short_event(tmp_path)
+    (event,) = guarded.act.events
+    chain = NotifierChain((Notified("balloon", 80), Notified("mine.py", None)))
+    act = WatchOnly(guarded.root, lambda record: None, chain)
+    assert act.notify("exhaustion", event.look) == chain
+    assert not chain.called
+
+
 def test_what_ends_without_a_kill_is_told_in_a_word(tmp_path: Path) -> None:
     dying: Row = {"pid": 20, "rss_pages": 5, "sigkill_pending": True}
     guarded = short_event(tmp_path, dying)
     (event,) = guarded.act.events
     assert plan_of(event) is None
     told: list[Json] = []
-    WatchOnly(guarded.root, told.append).decided(event)
+    WatchOnly(guarded.root, told.append, NONE).decided(event)
     assert text_of(told[0]) == "exhaustion crossed: would wait"
 
 
 def test_it_is_quiet_for_a_minute_or_until_memory_is_in_order_again(tmp_path: Path) -> None:
     guarded = short_event(tmp_path)
     (event,) = guarded.act.events
-    act = WatchOnly(guarded.root, lambda record: None)
+    act = WatchOnly(guarded.root, lambda record: None, NONE)
     now_ms = event.look.now_ms
     assert act.hold_ms(now_ms) is None
     act.decided(event)
@@ -74,7 +85,7 @@ def test_it_is_quiet_for_a_minute_or_until_memory_is_in_order_again(tmp_path: Pa
 def test_each_crossing_is_told_once(tmp_path: Path) -> None:
     guarded = Guarded(tmp_path)
     told: list[Json] = []
-    act = WatchOnly(guarded.root, told.append)
+    act = WatchOnly(guarded.root, told.append, NONE)
     guard = Guard(guarded.root, Settings(), EL7, guarded.watch, act)
     guard.longest_ms = 0
     now_ms = 0
@@ -89,7 +100,7 @@ def test_each_crossing_is_told_once(tmp_path: Path) -> None:
 def test_it_would_not_kill_itself(tmp_path: Path) -> None:
     own: Row = {"pid": os.getpid(), "comm": "pytest", "rss_pages": 900_000}
     guarded = Guarded(tmp_path, tasks=[INIT, HOG, own])
-    control = WatchOnly(guarded.root, lambda record: None).control()
+    control = WatchOnly(guarded.root, lambda record: None, NONE).control()
     assert {ident.pid for ident in control.spared} == {os.getpid()}
 
 
@@ -102,6 +113,7 @@ from oomd.proc.record import open_root
 from oomd.settings import Settings, WatchSettings
 from oomd.guard import Guard
 from oomd.mm.policy import EL7
+from oomd.oom import Notified, NotifierChain
 from oomd.settings import Settings
 from oomd.watch_only import watch
 # A look at least every second, however much memory there is.
