@@ -129,6 +129,13 @@ class Root:
         except (OSError, ValueError) as error:
             raise translate(rel, error) from None
 
+    def xattr(self, rel: str, name: str) -> bytes | None:
+        """An extended attribute. None: there is none, or this file system has no such thing."""
+        try:
+            return os.getxattr(self._prefix + rel, name, follow_symlinks=False)
+        except (OSError, ValueError):
+            return None
+
     def exists(self, rel: str) -> bool:
         """Whether a file is there. One that may not even be looked up counts as absent."""
         try:
