@@ -54,3 +54,5 @@ class Event(NamedTuple):
     decision: Decision
     freed: NotifierChain = NotifierChain()
     """How the notifiers did, whom nobody asks in an audit or for a cgroup."""
+    crossed_ms: int = 0
+    """CLOCK_MONOTONIC when the threshold was seen crossed; the notifiers take their time after."""

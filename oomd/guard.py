@@ -147,7 +147,7 @@ class Guard:
         snapshot = take_snapshot(self._root, keep=keep, memcg=memcg)
         snapshot = snapshot._replace(tasks=candidates.tasks(), meminfo=meminfo)
         decision = out_of_memory(control, snapshot, sysctls, self._policy, freed=freed)
-        return Event(trigger, look, snapshot, sysctls, case, decision, freed)
+        return Event(trigger, look, snapshot, sysctls, case, decision, freed, look.now_ms)
 
     def rehearse(self) -> Event:
         """Decide once for nothing: what the real thing will need is then in memory."""
@@ -159,7 +159,7 @@ class Guard:
         return self.decide(MANUAL, look, NotifierChain())
 
     def _storm(self, trigger: str, look: Look) -> None:
-        freed = NotifierChain()
+        freed, crossed_ms = NotifierChain(), look.now_ms
         if not self._settings.watch.cgroup:
             freed = self._act.notify(trigger, look)
             if freed.called:
@@ -168,7 +168,7 @@ class Guard:
             if freed.freed_pages > 0 and trigger != MANUAL:
                 # Trust, but measure: memory has to have come back.
                 freed = freed._replace(came_back=not self._watch.still(trigger))
-        event = self.decide(trigger, look, freed)
+        event = self.decide(trigger, look, freed)._replace(crossed_ms=crossed_ms)
         # The scan took its time: is it still true that somebody has to die? Where notifiers have
         # seen to it that it is not, that is told.
         freed_enough = isinstance(event.decision, Freed)

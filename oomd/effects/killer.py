@@ -125,7 +125,7 @@ class Killer:
         for word in thawed:
             self._say(word)
         record = decision_record(event, plan, companions, lines)
-        record["signal_after_ms"] = victim.killed_at_ns // 1_000_000 - event.look.now_ms
+        record["signal_after_ms"] = victim.killed_at_ns // 1_000_000 - event.crossed_ms
         return record
 
     def _kill_companions(
