@@ -22,6 +22,7 @@ __all__ = [
     "bare_plan",
     "check_keys",
     "configured",
+    "expected_value",
     "from_lines",
     "is_cgroup",
     "kind_of",
@@ -120,7 +121,7 @@ def shown(value: SettingValue) -> str:
     return toml_value(value)
 
 
-def _expected(setting: Setting) -> str:
+def expected_value(setting: Setting) -> str:
     """What a good value looks like, for an error."""
     match setting.kind:
         case "boolean":
@@ -145,7 +146,7 @@ def typed(setting: Setting, value: object, origin: Origin) -> SettingValue:
     """The value as its setting has it, or ConfigError."""
 
     def wrong(problem: str, expected: str = "") -> ConfigError:
-        return ConfigError(*origin, setting.key, problem, expected or _expected(setting))
+        return ConfigError(*origin, setting.key, problem, expected or expected_value(setting))
 
     if setting.kind == "number" and type(value) is int and abs(value) < 2**63:
         value = float(value)

@@ -11,7 +11,16 @@ from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from oomd.config import DEFAULT, ConfigError, Origin, is_cgroup, kind_of, shown, typed
+from oomd.config import (
+    DEFAULT,
+    ConfigError,
+    Origin,
+    expected_value,
+    is_cgroup,
+    kind_of,
+    shown,
+    typed,
+)
 from oomd.notifier_options import BUILTIN, COMMAND, EVERY_TABLE, Option, OptionValue, builtin_named
 from oomd.settings import SETTINGS, Setting, Settings, SettingValue
 from oomd.wire import NAME_BYTES, is_name
@@ -45,6 +54,7 @@ Tables = dict[str, Table]
 
 # What any notifier's table may hold. The defaults are each notifier's own.
 _COMMON = {option.name: option for option in BUILTIN[COMMAND].options if option.name in EVERY_TABLE}
+_STRINGS = "an array of strings"
 _KEYS = frozenset(setting.key for setting in SETTINGS)
 
 
@@ -52,25 +62,28 @@ def _short(name: str) -> str:
     return name if len(name) <= 60 else name[:57] + "..."
 
 
-def _scalar(option: Option, key: str, value: object, origin: Origin) -> SettingValue:
+def _setting(option: Option, key: str) -> Setting:
     assert not isinstance(option.default, tuple)
+    bounds = (option.minimum, option.maximum, option.unit, option.off, option.choices)
+    return Setting(key, option.default, option.help, *bounds)
+
+
+def _scalar(option: Option, key: str, value: object, origin: Origin) -> SettingValue:
     if isinstance(value, str) and "\0" in value:
         raise ConfigError(*origin, key, "holds a NUL character")
-    bounds = (option.minimum, option.maximum, option.unit, option.off, option.choices)
-    return typed(Setting(key, option.default, option.help, *bounds), value, origin)
+    return typed(_setting(option, key), value, origin)
 
 
 def _strings(option: Option, key: str, value: object, origin: Origin) -> tuple[str, ...]:
     """An array of strings, or ConfigError."""
-    expected = "an array of strings"
     if not isinstance(value, list):
-        raise ConfigError(*origin, key, f"is {kind_of(value)}", expected)
+        raise ConfigError(*origin, key, f"is {kind_of(value)}", _STRINGS)
     strings: list[str] = []
     for one in value:
         if not isinstance(one, str):
-            raise ConfigError(*origin, key, f"holds {kind_of(one)}", expected)
+            raise ConfigError(*origin, key, f"holds {kind_of(one)}", _STRINGS)
         if "\0" in one:
-            raise ConfigError(*origin, key, "holds a NUL character", expected)
+            raise ConfigError(*origin, key, "holds a NUL character", _STRINGS)
         strings.append(one)
     if option.required and not strings:
         raise ConfigError(*origin, key, "is empty", "at least one string")
@@ -151,7 +164,7 @@ def _table(name: str, content: object, locate: Locate) -> Table:
         raise ConfigError(*origin, f"notifiers.{_short(name)}", problem, allowed)
     if not isinstance(content, Mapping):
         where = f"a table, [{key}]"
-        if name.startswith(f"{COMMAND}."):
+        if name.partition(".")[0] == COMMAND:
             where = f"a table, [notifiers.{COMMAND}.NAME]"
         raise ConfigError(*origin, key, f"is {kind_of(content)}", where)
     builtin = builtin_named(name)
@@ -212,7 +225,9 @@ def check_finished(tables: Tables, settings: Settings) -> None:
         for option in builtin.options if builtin is not None and enabled else ():
             if option.required and option.name not in table.given:
                 key = f"notifiers.{name}.{option.name}"
-                raise ConfigError(*table.origin, key, "is missing", option.help)
+                strings = option.kind == "strings"
+                expected = _STRINGS if strings else expected_value(_setting(option, key))
+                raise ConfigError(*table.origin, key, "is missing", expected)
         own_ms = deadline_ms_of(table, settings)
         if own_ms > all_ms:
             raise ConfigError(

@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from oomd.config import PLAN, SETTINGS, ConfigError, Setting, configured
+from oomd.notifier_options import BUILTIN
 from oomd.settings import Settings, SettingValue
 
 _CGROUP_PARTS = st.text(st.characters(exclude_categories=("C", "Z"), exclude_characters="/"))
@@ -72,6 +73,17 @@ _SCALARS = st.one_of(
     st.dates(),
     st.datetimes(),
 )
+
+
+def notifier_tables() -> st.SearchStrategy[dict[str, Any]]:
+    """``[notifiers]`` with tables in it, of names and keys that are nearly right."""
+    options = [option.name for one in BUILTIN.values() for option in one.options]
+    keys = st.one_of(st.sampled_from(options), st.text(max_size=80))
+    values = st.one_of(_SCALARS, st.lists(_SCALARS, max_size=3))
+    inner = st.dictionaries(keys, values, max_size=3)
+    names = st.one_of(st.sampled_from([*BUILTIN, "command.x", "mycache"]), st.text(max_size=80))
+    tables = st.one_of(inner, st.dictionaries(names, inner, max_size=2), values)
+    return st.fixed_dictionaries({"notifiers": st.dictionaries(names, tables, max_size=4)})
 
 
 def toml_documents() -> st.SearchStrategy[dict[str, Any]]:
