@@ -1,0 +1,328 @@
+"""The worker: asks everybody who can free memory, so that the sentinel need not know them.
+
+``python -I -m oomd.notifier.worker --channel FD --listen FD --plan FD``, started by the sentinel.
+An ordinary process, and an ordinary candidate. One thread does everything but the built-in
+releasers' work; it sleeps until somebody speaks or something is due.
+"""
+
+import os
+import resource
+import selectors
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from oomd import wire
+from oomd.log import ERR, INFO, WARNING, Log
+from oomd.mm_types import MemInfo
+from oomd.notifier import OomEvent
+from oomd.notifier.builtin import make
+from oomd.notifier.chain import OomNotifier, OomNotifyList, Result
+from oomd.notifier.hosts import Hosts
+from oomd.notifier.plan import Plan, PlanError, parse_plan
+from oomd.notifier.server import Server, described
+from oomd.notifier.threads import STACK_BYTES, ParkedReleaser
+from oomd.notifier.waiting import SentinelGone, Waiter
+from oomd.notifier.workshop import Workshop
+from oomd.proc.meminfo import read_meminfo
+from oomd.proc.root import ReadError, Root, WritableRoot
+
+__all__ = ["Worker", "main"]
+
+EXIT_OK = 0
+EXIT_USAGE = 2
+USAGE = "usage: python3 -m oomd.notifier.worker --channel FD --listen FD --plan FD"
+
+# With nobody to ask and nothing to watch for so long, there is no need for us.
+IDLE_S = 10.0
+# What built-in releasers may take to put things right when we end.
+CLOSE_S = 1.0
+
+DATA_BYTES = 256 << 20
+# An address space with this much more than is held: rlimits count what is mapped.
+_MIB = 1 << 20
+
+# Of a plan: what comes close to it is not one.
+PLAN_BYTES = 1 << 20
+
+
+def set_limits(plan: Plan) -> None:
+    """RLIMIT_DATA for us and what the balloon is to hold; as many descriptors as there may be."""
+    held_mib = 0
+    for one in plan.builtin:
+        size_mib = one.options.get("size_mib", 0)
+        if one.name == "balloon" and isinstance(size_mib, int):
+            held_mib += size_mib
+    data_bytes = DATA_BYTES + held_mib * _MIB
+    resource.setrlimit(resource.RLIMIT_DATA, (data_bytes, data_bytes))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class Worker:
+    """Everything that runs in the process, wired together."""
+
+    def __init__(self, plan: Plan, channel_fd: int, listen_fd: int, plan_fd: int) -> None:
+        self._root = WritableRoot()
+        self._log = Log()
+        self._channel = socket.socket(fileno=channel_fd)
+        self._channel.setblocking(False)
+        self._plan = plan
+        self._selector = selectors.DefaultSelector()
+        self._waiter = Waiter(channel_fd)
+        # Registered in the order of the plan; clients after that, as they come.
+        planned = len(plan.builtin) + len(plan.plugins)
+        self._notifiers = OomNotifyList(self._look, planned)
+        shop = Workshop(
+            plan, self._notifiers, self._selector, self._waiter, self._log.say, self._most_bytes
+        )
+        self._shop = shop
+        self._builtin: list[ParkedReleaser] = []
+        self._hosts = Hosts(shop, plan_fd)
+        self._server = Server(shop, listen_fd, self._run_one, self._unnamed)
+        self._watching = False
+        self._count = 0
+        self._idle_since: float | None = None
+        self._selector.register(channel_fd, selectors.EVENT_READ, self._hear)
+
+    # --- the machine
+
+    def _look(self) -> MemInfo | None:
+        try:
+            return read_meminfo(Root())
+        except ReadError:
+            return None
+
+    def _most_bytes(self) -> int:
+        meminfo = self._look()
+        # Not readable: then nothing is too much.
+        total_kib = meminfo.mem_total_kib + meminfo.swap_total_kib if meminfo else 1 << 53
+        return total_kib * 1024
+
+    # --- the start
+
+    def _catch_children(self) -> None:
+        """SIGCHLD ends the sleep. Nobody is collected but by its pid."""
+        read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+
+        def collect() -> None:
+            os.read(read_fd, 4096)
+            self._hosts.collect()
+
+        self._selector.register(read_fd, selectors.EVENT_READ, collect)
+
+    def start(self) -> None:
+        """Start everybody. What cannot be started is said, and left out."""
+        self._catch_children()
+        # The plugins' interpreters come up while the built-in ones take their memory.
+        self._hosts.start()
+        threading.stack_size(STACK_BYTES)
+        for place, entry in enumerate(self._plan.builtin):
+            try:
+                releaser = make(entry.name, entry.options, self._root)
+                one = ParkedReleaser(self._shop, releaser, entry)
+                one.start()
+                self._notifiers.register(one, place)
+            except (OSError, ReadError, ValueError) as error:
+                self._log.say(ERR, f"{entry.name}: {error}; it is left out")
+                continue
+            one.calm()
+            self._builtin.append(one)
+        if self._plan.watch_devices:
+            self._watch_devices()
+        self._tell_count()
+
+    def _watch_devices(self) -> None:
+        # Imported here: udev and its bindings only where they are wanted.
+        from oomd.notifier.devices import Devices  # noqa: PLC0415
+
+        devices = Devices(self._root, lambda text: self._log.say(WARNING, text))
+        for line in devices.present():
+            self._log.say(INFO, f"watched: {line}")
+
+        def changed() -> None:
+            for what in devices.events():
+                self._tell({"op": "changed", "what": what[:300]})
+
+        self._selector.register(devices.fileno(), selectors.EVENT_READ, changed)
+        self._watching = True
+
+    def _unnamed(self) -> Iterator[OomNotifier]:
+        return iter(self._hosts.unnamed())
+
+    # --- the sentinel
+
+    def _tell(self, message: wire.Message) -> None:
+        """Raises SentinelGone."""
+        try:
+            self._channel.send(wire.encode(message))
+        except BlockingIOError:
+            # It waits for nobody, and nobody waits for it.
+            self._log.say(WARNING, f'the guard does not listen: "{message["op"]}" is lost')
+        except OSError:
+            raise SentinelGone from None
+
+    def _tell_count(self) -> None:
+        if len(self._notifiers) != self._count:
+            self._count = len(self._notifiers)
+            self._tell({"op": "registered", "count": self._count})
+
+    def _hear(self) -> None:
+        """One message of the sentinel's. Raises SentinelGone."""
+        try:
+            data = self._channel.recv(wire.MAX_BYTES + 1)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            raise SentinelGone
+        try:
+            message = wire.decode(data)
+            match message["op"]:
+                case "oom":
+                    self._call_chain(message)
+                case "calm":
+                    self._end_storm()
+        except wire.WireError as error:
+            self._log.say(ERR, f"the guard has sent {error}: oomd of one version? Restart it")
+
+    def _call_chain(self, message: wire.Message) -> None:
+        """``oom``: ask everybody. Raises WireError or SentinelGone."""
+        seq = wire.integer(message, "seq")
+        event = OomEvent(
+            wire.integer(message, "wanted_bytes"),
+            time.monotonic() + wire.integer(message, "deadline_ms") / 1000,
+            wire.text(message, "reason"),
+            wire.text(message, "constraint"),
+        )
+        self._hosts.begin_storm()
+        for one in self._builtin:
+            one.storm()
+        for result in self._notifiers.call(event):
+            about = {"seq": seq, "name": result.name, "priority": result.priority}
+            self._tell({"op": "result", **about, **described(result)})
+        self._tell({"op": "done", "seq": seq})
+
+    def _end_storm(self) -> None:
+        self._hosts.end_storm()
+        self._server.end_storm()
+        for one in self._builtin:
+            one.calm()
+
+    def _run_one(self, one: OomNotifier, wanted_bytes: int) -> Result:
+        """Call one notifier because a person asks for it. The sentinel comes first."""
+        end = time.monotonic() + one.deadline_ms / 1000
+        self._waiter.by_hand = True
+        try:
+            event = OomEvent(wanted_bytes, end, "manual", "CONSTRAINT_NONE")
+            return self._notifiers.call_one(one, event)
+        finally:
+            self._waiter.by_hand = False
+
+    # --- the loop
+
+    def run(self) -> int:
+        """Work until the sentinel goes, or nobody needs us. Returns the exit status."""
+        try:
+            self.start()
+            while self._turn():
+                pass
+            self._log.say(INFO, "the worker ends: nobody has registered")
+        except SentinelGone:
+            pass
+        finally:
+            self._close()
+        return EXIT_OK
+
+    def _next_due(self) -> float | None:
+        due = [one.due for one in self._builtin]
+        due += [self._hosts.next_due(), self._server.next_due()]
+        if self._idle_since is not None:
+            due.append(self._idle_since + IDLE_S)
+        return min((when for when in due if when is not None), default=None)
+
+    def _turn(self) -> bool:
+        """Sleep, and do what there is to do. False: there is nothing left to wait for."""
+        due = self._next_due()
+        timeout = None if due is None else max(0.0, due - time.monotonic())
+        ready = self._selector.select(timeout)
+        # The sentinel first, and again before each of the others.
+        ready.sort(key=lambda one: one[0].fd != self._channel.fileno())
+        for key, _ in ready:
+            if key.fd != self._channel.fileno() and self._waiter.hears():
+                break
+            # Whoever came before may have closed this one, and its number may be another's now.
+            if self._selector.get_map().get(key.fd) == key:
+                on_ready: Callable[[], None] = key.data
+                on_ready()
+        now = time.monotonic()
+        self._hosts.tick(now)
+        self._server.tick(now)
+        for one in self._builtin:
+            one.tick(now)
+        if self._hosts.introduced:
+            # Not before: a client could take a plugin's name.
+            self._server.open()
+        self._tell_count()
+        return self._needed(now)
+
+    def _needed(self, now: float) -> bool:
+        busy = len(self._notifiers) or len(self._server) or self._watching or self._plan.plugins
+        if busy:
+            self._idle_since = None
+            return True
+        if self._idle_since is None:
+            self._idle_since = now
+        return now < self._idle_since + IDLE_S
+
+    def _close(self) -> None:
+        """End everything that we have started."""
+        self._hosts.close()
+        end = time.monotonic() + CLOSE_S
+        for one in self._builtin:
+            one.close(end)
+
+
+def _read_plan(fd: int) -> Plan:
+    """Raises PlanError."""
+    try:
+        data = os.pread(fd, PLAN_BYTES, 0)
+    except OSError as error:
+        raise PlanError(f"the worker's plan cannot be read: {error.strerror}") from None
+    return parse_plan(data)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the worker. Returns the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        given = dict(zip(words[::2], words[1::2], strict=True))
+        fds = [int(given.pop(option)) for option in ("--channel", "--listen", "--plan")]
+    except (KeyError, ValueError):
+        given = {"": ""}
+    if given:
+        sys.stderr.write(f"oomd: {USAGE}\n")
+        return EXIT_USAGE
+    for fd in fds:
+        if fd >= 0:
+            # Only the plan is handed on, and only to hosts.
+            os.set_inheritable(fd, False)
+    try:
+        plan = _read_plan(fds[2])
+    except PlanError as error:
+        Log().say(ERR, str(error))
+        return EXIT_USAGE
+    set_limits(plan)
+    return Worker(plan, *fds).run()
+
+
+if __name__ == "__main__":
+    code = main()
+    # At once: a releaser's thread may be stuck in the kernel.
+    os._exit(code)
