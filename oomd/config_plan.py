@@ -73,8 +73,8 @@ def make_plan(configured: Configured, found: Found) -> str:
     plan = {**json.loads(bare_plan(settings.notifiers)), **plan}
     text = json.dumps(plan, allow_nan=False, separators=(",", ":"))
     if len(text) > PLAN_BYTES:
-        problem = f"the plan made from the notifiers' tables has {len(text) >> 10} KiB"
-        raise ConfigError("configuration", None, "", problem, f"at most {PLAN_BYTES >> 10} KiB")
+        problem = f"the plan made from the notifiers' tables has {len(text)} bytes"
+        raise ConfigError("configuration", None, "", problem, f"at most {PLAN_BYTES}")
     return text
 
 
