@@ -186,8 +186,8 @@ _MEMORY_RECLAIM = Builtin(
         Option(
             "xattr",
             "user.oomd_reclaim",
-            "Control groups with this extended attribute are chosen too; empty for none."
-            ' (A name in "trusted." takes CAP_SYS_ADMIN, which the unit does not have.)',
+            'Control groups whose extended attribute of this name is "1" are chosen too; empty'
+            ' for none. A name in "trusted." takes CAP_SYS_ADMIN, which the unit does not have.',
         ),
     ),
 )
