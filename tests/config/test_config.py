@@ -17,7 +17,7 @@ from tests.config.strategies import toml_documents
 WATCH_KEYS = (
     "tripwire_ms, fill_rate_mib_per_s, max_sleep_s, min_sleep_ms, current_max_age_ms, cgroup"
 )
-TOP_KEYS = "policy, exhaustion, stall, watch, kill, panic, notifiers, log"
+TOP_KEYS = "policy, exhaustion, stall, watch, kill, panic, notifiers, log, records"
 BIG = 10**30
 
 BAD: list[tuple[str, str]] = [

@@ -112,9 +112,9 @@ def test_whose_files_root_runs(
     tmp_path: Path, change: Callable[[Path], None], where: str, problem: str
 ) -> None:
     root = tree(tmp_path, f"{ADMIN}/p.py", f"{VENDOR}/vendors.py")
-    for path in (tmp_path / ADMIN, tmp_path / VENDOR):
-        path.chmod(0o755)
-        for file in path.iterdir():
+    for folder in (tmp_path / ADMIN, tmp_path / VENDOR):
+        folder.chmod(0o755)
+        for file in folder.iterdir():
             file.chmod(0o644)
     change(tmp_path / where)
     vendors = Plugin("vendors", f"{root}/{VENDOR}/vendors.py")

@@ -38,7 +38,7 @@ BAD = [
         "",
         "settings: watch.tripwire_ms: is missing (expected every setting)",
     ),
-    ("notifiers.plan=\n", "notifiers.plan=", "settings:30: the last line is cut short"),
+    ("notifiers.plan=\n", "notifiers.plan=", "settings:32: the last line is cut short"),
     ("log.top=10\n", "log.top=10\nlog.top=10\n", "settings:30: log.top: is there twice"),
     (
         "log.top=10\n",
