@@ -8,11 +8,14 @@ import pytest
 from oomd.notifier.builtin import make
 from oomd.notifier.builtin.drm import Card, cards
 from oomd.notifier.load import RESERVED
-from oomd.notifier_options import BUILTIN, PRIORITY_MAX, builtin_named
+from oomd.notifier_options import BUILTIN, PRIORITY_MAX, Builtin, builtin_named
 from oomd.proc.root import Gone, ReadError, Refused, Unparsable
 from tests.notifier.kernel_files import KernelFiles, event, kernel_files
 
-REQUIRED = {"balloon": {"size_mib": 4}, "command": {"argv": ["/bin/true"]}}
+REQUIRED: dict[str, dict[str, object]] = {
+    "balloon": {"size_mib": 4},
+    "command": {"argv": ["/bin/true"]},
+}
 
 
 @pytest.fixture
@@ -23,9 +26,8 @@ def root(tmp_path: Path) -> KernelFiles:
 # --- the table
 
 
-@pytest.mark.parametrize("builtin", BUILTIN.values(), ids=lambda one: one.name)
-def test_each_is_made_from_its_defaults(root: KernelFiles, builtin: object) -> None:
-    one = BUILTIN[getattr(builtin, "name", "")]
+@pytest.mark.parametrize("one", BUILTIN.values(), ids=lambda one: one.name)
+def test_each_is_made_from_its_defaults(root: KernelFiles, one: Builtin) -> None:
     name = "command.mine" if one.name == "command" else one.name
     options = {**one.defaults, **REQUIRED.get(one.name, {})}
     assert make(name, options, root).name == name
@@ -34,9 +36,8 @@ def test_each_is_made_from_its_defaults(root: KernelFiles, builtin: object) -> N
     assert root.written == []
 
 
-@pytest.mark.parametrize("builtin", BUILTIN.values(), ids=lambda one: one.name)
-def test_each_row_is_whole(builtin: object) -> None:
-    one = BUILTIN[getattr(builtin, "name", "")]
+@pytest.mark.parametrize("one", BUILTIN.values(), ids=lambda one: one.name)
+def test_each_row_is_whole(one: Builtin) -> None:
     assert [option.name for option in one.options[:3]] == ["enabled", "priority", "deadline_ms"]
     assert -PRIORITY_MAX <= int(str(one.defaults["priority"])) <= PRIORITY_MAX
     for option in one.options:
