@@ -120,8 +120,8 @@ def sample() -> str:
             table = this
         lines += ["", _wrapped(setting.help + _bounds(setting), "# ")]
         lines += [f"#{name} = {toml_value(setting.default)}"]
-    # At the end: a key that is taken out of its comment without its table is in [log] then, and
-    # none of them is a key there.
+    # At the end: a key that is taken out of its comment without its table is in [records] then,
+    # and none of them is a key there.
     lines += ["", *_TABLES]
     for builtin in BUILTIN.values():
         lines += _sample_table(builtin)

@@ -16,6 +16,7 @@ __all__ = [
     "PanicAction",
     "PanicSettings",
     "PolicyName",
+    "RecordSettings",
     "Setting",
     "SettingValue",
     "Settings",
@@ -105,6 +106,13 @@ class LogSettings(NamedTuple):
     top: int = 10
 
 
+class RecordSettings(NamedTuple):
+    """How many decisions are kept as files."""
+
+    kept: int = 500
+    max_mib: int = 16
+
+
 class Settings(NamedTuple):
     """Every setting. ``Settings()`` is what runs without a config file."""
 
@@ -116,6 +124,7 @@ class Settings(NamedTuple):
     panic: PanicSettings = PanicSettings()
     notifiers: NotifierSettings = NotifierSettings()
     log: LogSettings = LogSettings()
+    records: RecordSettings = RecordSettings()
 
 
 _KINDS: dict[type, str] = {bool: "boolean", int: "integer", float: "number", str: "string"}
@@ -332,4 +341,8 @@ SETTINGS: tuple[Setting, ...] = (
         (0, 100, ""),
         "How many of the highest scored tasks the record of a kill lists.",
     ),
+    _number(
+        "records.kept", (1, 10000, ""), "How many decisions are kept as files; 0 keeps none.", off=0
+    ),
+    _number("records.max_mib", (1, 1024, "MiB"), "What they may take; the oldest go first."),
 )

@@ -74,7 +74,7 @@ def test_a_key_without_its_table_is_not_taken_for_another(tmp_path: Path) -> Non
     for line in keys:
         path.write_text(head + marker + tables.replace(f"\n{line}\n", f"\n{line[1:]}\n", 1))
         status, said = check_config(str(path))
-        assert status == 2 and f": log.{line[1:].partition(' ')[0]}: unknown key" in said
+        assert status == 2 and f": records.{line[1:].partition(' ')[0]}: unknown key" in said
 
 
 def test_emit_hands_over_what_is_in_force(

@@ -70,17 +70,17 @@ BAD = [
     (
         "notifiers.plan=\n",
         "notifiers.plan={}\nnotifiers.plan={}\n",
-        "settings:31: notifiers.plan: is there twice",
+        "settings:33: notifiers.plan: is there twice",
     ),
     (
         "notifiers.plan=\n",
         'notifiers.plan={"é": 1}\n',
-        "settings:30: notifiers.plan: is no plan (expected ASCII, at most 256 KiB)",
+        "settings:32: notifiers.plan: is no plan (expected ASCII, at most 256 KiB)",
     ),
     (
         "notifiers.plan=\n",
         f"notifiers.plan={'x' * (256 * 1024 + 1)}\n",
-        "settings:30: notifiers.plan: is no plan (expected ASCII, at most 256 KiB)",
+        "settings:32: notifiers.plan: is no plan (expected ASCII, at most 256 KiB)",
     ),
     (
         "watch.tripwire_ms=70",
