@@ -16,34 +16,10 @@ __all__ = ["Helpers", "ended", "spawn"]
 # How long a helper may take, on a machine that has just been through a storm.
 DEADLINE_S = 60.0
 
-_PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_BOOTSTRAP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bootstrap.py")
 
 # A helper's bound on what it may take.
 DATA_BYTES = 256 << 20
-
-# The first act: to be an ordinary process again, neither exempt nor ahead of others, with a bound
-# on what it may take. Only what has to end with its parent pays for ctypes.
-# It is handed the package's folder, since -I keeps it from finding it by itself.
-_BOOTSTRAP = """
-import os, resource, sys
-root, module, nice, data, parent = sys.argv[1:6]
-if nice:
-    try: os.setpriority(os.PRIO_PROCESS, 0, int(nice))
-    except OSError: pass
-try:
-    with open("/proc/self/oom_score_adj", "w") as adj: adj.write("0")
-except OSError: pass
-resource.setrlimit(resource.RLIMIT_DATA, (int(data), int(data)))
-if int(parent):
-    import ctypes
-    PR_SET_PDEATHSIG, SIGKILL = 1, 9
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL)
-    if os.getppid() != int(parent): os._exit(1)
-del sys.argv[1:6]
-sys.path.insert(0, root)
-from runpy import run_module
-run_module(module, run_name="__main__", alter_sys=False)
-"""
 
 
 def spawn(
@@ -73,7 +49,7 @@ def spawn(
     parent = os.getpid() if ends_with_us else 0
     # -I: neither the environment nor the current folder chooses what it imports. Unlike the
     # sentinel it has site, and so the distribution's packages.
-    head = [sys.executable, "-I", "-c", _BOOTSTRAP, _PACKAGE_ROOT, module]
+    head = [sys.executable, "-I", _BOOTSTRAP, module]
     argv = [*head, "" if nice is None else str(nice), str(data_bytes), str(parent), *args]
     try:
         for fd in inherited:

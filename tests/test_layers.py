@@ -34,6 +34,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "settings",
             "log",
             "sd_notify",
+            "bootstrap",
             "helpers",
             "wire",
             "__init__",
@@ -102,7 +103,7 @@ def loaded_by(statement: str) -> set[str]:
     return set(result.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["oomd.audit", "oomd.watch_only", "oomd.cli"])
+@pytest.mark.parametrize("module", ["oomd.audit", "oomd.watch_only", "oomd.cli", "oomd.replay.command"])
 def test_an_audit_cannot_kill(module: str) -> None:
     loaded = {name + "." for name in loaded_by(f"import {module}")}
     assert not {name for name in loaded if name.startswith(("oomd.effects.", "oomd.notifier."))}

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -88,7 +89,7 @@ sys.path.insert(0, sys.argv[1])
 import oomd.helpers
 with open("/proc/self/oom_score_adj", "w") as adj: adj.write("600")
 # As the installed package would be found: from its own folder.
-oomd.helpers._PACKAGE_ROOT = sys.argv[2]
+oomd.helpers._BOOTSTRAP = sys.argv[2]
 helpers = oomd.helpers.Helpers()
 pid = helpers.start("shows_itself", stdout=1)
 os.waitpid(pid, 0)
@@ -97,8 +98,11 @@ os.waitpid(pid, 0)
 
 def test_a_helper_is_an_ordinary_process_with_a_bound(tmp_path: Path) -> None:
     (tmp_path / "shows_itself.py").write_text(SHOW)
+    package = tmp_path / "package"
+    package.mkdir()
+    bootstrap = shutil.copy(TREE / "oomd" / "bootstrap.py", package)
     ran = subprocess.run(
-        [sys.executable, "-c", START, str(TREE), str(tmp_path)],
+        [sys.executable, "-c", START, str(TREE), bootstrap],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -1,0 +1,55 @@
+"""The first act of another interpreter: to be an ordinary process again, then to run a module.
+
+``python -I bootstrap.py MODULE NICE DATA_BYTES PARENT ARG...``, started by :mod:`oomd.helpers`.
+The sentinel is exempt from OOM kills, ahead of others and unbounded; none of that is inherited.
+A script of its own, so that ``ps`` names what runs.
+"""
+
+import os
+import resource
+import sys
+from runpy import run_module
+
+PR_SET_PDEATHSIG, SIGKILL = 1, 9
+
+
+def be_ordinary(nice: str, data_bytes: int) -> None:
+    """No longer exempt; ``nice`` may be empty: ours. ``data_bytes`` -1: no limit."""
+    try:
+        if nice:
+            os.setpriority(os.PRIO_PROCESS, 0, int(nice))
+    except OSError:
+        # Run by hand, nobody may become less nice.
+        pass
+    try:
+        with open("/proc/self/oom_score_adj", "w") as adj:
+            adj.write("0")
+    except OSError:
+        pass
+    resource.setrlimit(resource.RLIMIT_DATA, (data_bytes, data_bytes))
+
+
+def end_with(parent: int) -> None:
+    """Be killed when the thread that started us ends: prctl(2), PR_SET_PDEATHSIG."""
+    import ctypes  # noqa: PLC0415  only what has to end with its parent pays for it
+
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL)
+    if os.getppid() != parent:
+        # It ended before we asked.
+        os._exit(1)
+
+
+def main() -> None:
+    """Does that, and runs the module."""
+    module, nice, data_bytes, parent = sys.argv[1:5]
+    del sys.argv[1:5]
+    be_ordinary(nice, int(data_bytes))
+    if int(parent):
+        end_with(int(parent))
+    # -I keeps it from finding the package by itself.
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    run_module(module, run_name="__main__", alter_sys=False)
+
+
+if __name__ == "__main__":
+    main()
