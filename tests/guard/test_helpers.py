@@ -1,8 +1,8 @@
 """Helpers: ordinary processes, bounded, collected without a wait."""
 
 import os
-import signal
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
