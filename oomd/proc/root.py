@@ -226,7 +226,8 @@ class WritableRoot(Root):
         """A regular file with ``data`` in it, whole or not at all. Raises ``ReadError``."""
         beside = self._prefix + rel + ".new"
         try:
-            fd = os.open(beside, _WRITE | os.O_CREAT | os.O_TRUNC, 0o644)
+            # Nobody else's to read: the settings hold command lines and plugins' options.
+            fd = os.open(beside, _WRITE | os.O_CREAT | os.O_TRUNC, 0o600)
             try:
                 os.write(fd, data)
             finally:

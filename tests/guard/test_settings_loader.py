@@ -62,6 +62,22 @@ def test_what_the_file_says_is_loaded_and_remembered(loading: Loading) -> None:
     assert open_fds() == before
 
 
+def test_the_notifiers_are_remembered_and_nobody_else_may_read_them(loading: Loading) -> None:
+    settings = loading.load("[notifiers.command.mine]\nargv = ['/bin/x', 'secret']\n")
+    assert isinstance(settings, Settings)
+    assert '"argv":["/bin/x","secret"]' in settings.notifiers.plan
+    assert loading.loader.last_good() == settings
+    assert loading.kept.stat().st_mode & 0o077 == 0
+
+
+def test_a_plan_of_any_length_comes_through_the_helpers_pipe(loading: Loading) -> None:
+    # A pipe holds 64 KiB.
+    settings = loading.load(f"[notifiers.command.mine]\nargv = ['/bin/x', '{'y' * 200_000}']\n")
+    assert isinstance(settings, Settings)
+    assert len(settings.notifiers.plan) > 200_000
+    assert loading.loader.last_good() == settings
+
+
 def test_a_broken_file_leaves_what_is_remembered(
     loading: Loading, capfd: pytest.CaptureFixture[str]
 ) -> None:
