@@ -170,6 +170,8 @@ class Worker:
     def _tell_count(self) -> None:
         if len(self._notifiers) != self._count:
             self._count = len(self._notifiers)
+            names = ", ".join(f"{one.name} ({one.priority})" for one in self._notifiers)
+            self._log.say(INFO, f"notifiers, by priority: {names or 'none'}")
             self._tell({"op": "registered", "count": self._count})
 
     def _hear(self) -> None:
