@@ -100,7 +100,8 @@ def _parser() -> _Parser:
         description="The out-of-memory daemon with the kernel's own policy. Without options it "
         "guards the machine; with --dry-run it only says what it would do.",
         epilog="Exit status of --dry-run: 0 nothing to do now, 1 a threshold is crossed, "
-        "2 usage or configuration error, 3 could not read enough to decide, 70 internal error.",
+        "2 usage or configuration error, 3 could not read enough to decide, 70 internal error. "
+        "oomd replay (see oomd replay --help) judges the kernel's own OOM reports in a log.",
     )
     parser.add_argument("--version", action="version", version=f"oomd {__version__}")
     parser.add_argument("--config", metavar="FILE", help="read this configuration and no other")
@@ -274,7 +275,21 @@ def _become_sentinel(options: argparse.Namespace) -> NoReturn:
     os.execv(sys.executable, argv)
 
 
-def _run(argv: Sequence[str] | None) -> ExitCode:
+def _replay(argv: Sequence[str]) -> int:
+    # It has a command line and a world of its own: nothing of it is loaded for the others.
+    from oomd.replay.command import main as replay  # noqa: PLC0415
+    from oomd.replay.sources import ReplayError  # noqa: PLC0415
+
+    try:
+        return replay(argv)
+    except ReplayError as error:
+        raise UsageError(str(error)) from None
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["replay"]:
+        return _replay(argv[1:])
     parser = _parser()
     options = parser.parse_args(argv)
     if options.check_config is not None:
