@@ -214,6 +214,8 @@ class KillPlan(NamedTuple):
     """The chosen one is exiting: it is marked and nobody is killed."""
     trace: Step
     """Step 7."""
+    relatives: Relatives = Relatives()
+    """What it was decided from."""
 
 
 class Companion(NamedTuple):

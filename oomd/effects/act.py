@@ -248,6 +248,7 @@ class Executor:
                     "freed_kib": settled.freed_kib,
                     "held_kib": settled.held_kib,
                 },
+                settled.task.ident,
             )
         )
         if not settled.killed or memory is None:
@@ -275,6 +276,7 @@ class Executor:
             self._last_said = text
             self._say_now(text)
             record = decision_record(event, plan, (), ())
+            record["done"] = text
             if verdict:
                 # Decided to kill, and came to this: nobody has died.
                 record |= {"verdict": verdict, "victims": []}

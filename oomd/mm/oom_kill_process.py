@@ -35,10 +35,10 @@ def plan_kill(kill: Kill, relatives: Relatives, case: Case) -> KillPlan:
     reason = task_will_free_mem(chosen, case.policy)
     if reason:
         step = Step(7, "oom_kill_process", f"marked, nobody is killed: {reason}", detail)
-        return KillPlan(chosen, chosen, kill.points, True, step)
+        return KillPlan(chosen, chosen, kill.points, True, step, relatives)
     if not case.policy.child_sacrifice:
         step = Step(7, "oom_kill_process", "SIGKILL to the chosen process", detail)
-        return KillPlan(chosen, chosen, kill.points, False, step)
+        return KillPlan(chosen, chosen, kill.points, False, step, relatives)
     others = [one for one in relatives.children if one.ident not in relatives.same_mm]
     victim = pick_child(others, case) or chosen
     detail |= {
@@ -49,11 +49,11 @@ def plan_kill(kill: Kill, relatives: Relatives, case: Case) -> KillPlan:
     if victim.ident == chosen.ident:
         verdict = "SIGKILL to the chosen process: it has no child that could die for it"
         step = Step(7, "oom_kill_process", verdict, detail)
-        return KillPlan(chosen, chosen, kill.points, False, step)
+        return KillPlan(chosen, chosen, kill.points, False, step, relatives)
     points = oom_badness(victim, case.totalpages, case.policy)
     detail["victim_points"] = points
     step = Step(7, "oom_kill_process", "SIGKILL to a child in place of its parent", detail)
-    return KillPlan(chosen, victim, points, False, step)
+    return KillPlan(chosen, victim, points, False, step, relatives)
 
 
 def sharers_to_kill(victim: Task, sharers: Iterable[Task], case: Case) -> tuple[Companion, ...]:

@@ -1,24 +1,35 @@
-"""A decision as a plain record, for the journal: what was seen, decided and done."""
+"""A decision as a plain record, for the journal and for a file that ``oomd replay`` can judge
+again: what was seen, decided and done."""
 
 import time
 from collections.abc import Iterable
 from typing import Any
 
+from oomd import __version__
 from oomd.event import Event
 from oomd.mm.oom_badness import ineligible, oom_badness, oom_score
+from oomd.mm_types import TaskId
 from oomd.oom import Companion, Kill, KillPlan
+from oomd.report.asked import asked, task_as_json
 from oomd.report.kernel_log import dump_tasks, printable
-from oomd.report.trace import full_trace, trace_as_json, verdict_of, victims_of
+from oomd.report.trace import Victim, full_trace, trace_as_json, verdict_of, victims_of
 
-__all__ = ["Record", "decision_record", "settled_record"]
+__all__ = ["SCHEMA", "Record", "decision_record", "settled_record"]
 
 Record = dict[str, Any]
 """Only what JSON has a word for."""
 
+SCHEMA = 1
+"""Of the records of decisions. Another one: what was asked or answered is told differently."""
 
-def settled_record(text: str, fields: dict[str, int | str]) -> Record:
-    """How a kill ended: a sentence, and the figures that a machine may want of it."""
-    return {"kind": "settled", "time": time.time(), "text": text, "fields": fields}
+
+def settled_record(text: str, fields: dict[str, int | str], ident: TaskId | None = None) -> Record:
+    """How a kill ended: a sentence, and the figures that a machine may want of it.
+
+    ``ident``: whose end it is, for the record of the decision that led to it.
+    """
+    record: Record = {"kind": "settled", "time": time.time(), "text": text, "fields": fields}
+    return record if ident is None else {**record, "task": [*ident]}
 
 
 def _candidates(event: Event) -> list[Record]:
@@ -26,9 +37,19 @@ def _candidates(event: Event) -> list[Record]:
     for task in event.snapshot.tasks:
         reason = ineligible(task, event.case)
         points = None if reason else oom_badness(task, event.case.totalpages, event.case.policy)
-        row: Record = {**task._asdict(), "comm": printable(task.comm)}
-        rows.append({**row, "points": points, "reason": reason})
+        rows.append({**task_as_json(task), "points": points, "reason": reason})
     return rows
+
+
+def _victim(one: Victim) -> Record:
+    pid, starttime_ticks = one.task.ident
+    return {
+        "pid": pid,
+        "starttime_ticks": starttime_ticks,
+        "comm": printable(one.task.comm),
+        "uid": one.task.uid,
+        "why": one.why,
+    }
 
 
 def decision_record(
@@ -39,6 +60,8 @@ def decision_record(
     companions = tuple(companions)
     record: Record = {
         "kind": "decision",
+        "schema": SCHEMA,
+        "oomd": __version__,
         "time": time.time(),
         "policy": event.case.policy.name,
         "trigger": event.trigger,
@@ -54,11 +77,8 @@ def decision_record(
             {**one._asdict(), "detail": {**one.detail}} for one in event.look.thresholds
         ],
         "notifiers": [one._asdict() for one in event.freed.results],
-        "victims": [
-            {"pid": one.task.pid, "comm": printable(one.task.comm), "uid": one.task.uid}
-            | {"why": one.why}
-            for one in victims_of(decision, plan, companions)
-        ],
+        **asked(event, plan),
+        "victims": [_victim(one) for one in victims_of(decision, plan, companions)],
         "trace": trace_as_json(full_trace(decision, plan)),
         "lines": list(lines),
         "candidates": _candidates(event),

@@ -38,7 +38,9 @@ def test_what_is_told_is_what_the_daemon_would_do(tmp_path: Path) -> None:
     told: list[Json] = []
     WatchOnly(guarded.root, told.append, NONE).decided(event)
     (record,) = told
-    assert record["victims"] == [{"pid": 20, "comm": "worker", "uid": 0, "why": "child"}]
+    assert record["victims"] == [
+        {"pid": 20, "starttime_ticks": 2000, "comm": "worker", "uid": 0, "why": "child"}
+    ]
     assert text_of(record) == "exhaustion crossed: would kill 20 (worker, child), score 500"
     # The last step too, which the decision alone does not know.
     assert record["trace"][6]["detail"]["victim_pid"] == 20
@@ -170,7 +172,9 @@ def test_as_json_each_line_is_a_record(tmp_path: Path) -> None:
     try:
         record = json.loads(watching.line())
         assert (record["policy"], record["verdict"]) == ("mainline", "kill")
-        assert record["victims"] == [{"pid": 10, "comm": "hog", "uid": 1000, "why": "chosen"}]
+        assert record["victims"] == [
+            {"pid": 10, "starttime_ticks": 1000, "comm": "hog", "uid": 1000, "why": "chosen"}
+        ]
         assert watching.stop(signal.SIGTERM) == 0
     finally:
         watching.close()

@@ -73,7 +73,9 @@ def test_what_a_record_of_a_kill_holds() -> None:
     assert record["verdict"] == "kill"
     assert record["policy"] == "el7"
     assert (record["points"], record["score"], record["totalpages"]) == (500_000, 500, 1_000_000)
-    assert record["victims"] == [{"pid": 10, "comm": "hog", "uid": 26, "why": "chosen"}]
+    assert record["victims"] == [
+        {"pid": 10, "starttime_ticks": 10, "comm": "hog", "uid": 26, "why": "chosen"}
+    ]
     assert record["meminfo"] == MEMINFO._asdict()
     assert [row["points"] for row in record["candidates"]] == [None, 500_000, 5]
     assert [row["reason"] for row in record["candidates"]] == ["global init", "", ""]
