@@ -47,7 +47,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"report"}),
     frozenset({"notifier", "effects", "watch", "tell", "teller"}),
     frozenset({"guard", "kill_plan", "testing"}),
-    frozenset({"audit", "watch_only", "daemon", "notifiers_command"}),
+    frozenset({"audit", "watch_only", "daemon", "notifiers_command", "replay"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )
@@ -103,7 +103,9 @@ def loaded_by(statement: str) -> set[str]:
     return set(result.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["oomd.audit", "oomd.watch_only", "oomd.cli", "oomd.replay.command"])
+@pytest.mark.parametrize(
+    "module", ["oomd.audit", "oomd.watch_only", "oomd.cli", "oomd.replay.command"]
+)
 def test_an_audit_cannot_kill(module: str) -> None:
     loaded = {name + "." for name in loaded_by(f"import {module}")}
     assert not {name for name in loaded if name.startswith(("oomd.effects.", "oomd.notifier."))}
