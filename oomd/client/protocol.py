@@ -19,6 +19,7 @@ __all__ = [
     "Refused",
     "Registration",
     "log",
+    "unreachable",
 ]
 
 SOCKET: Final = "/run/oomd/notify.sock"
@@ -68,6 +69,23 @@ class Registration(NamedTuple):
     """How long an event may take to answer."""
 
 
+def unreachable(path: str, error: OSError, patience_s: float = ANSWER_S) -> NotRunning:
+    """What an error of the socket's means to a person."""
+    if isinstance(error, FileNotFoundError):
+        why = "is not there: is oomd running, and does its setting notifiers.clients allow it?"
+    elif isinstance(error, ConnectionRefusedError):
+        why = "has nobody behind it: is oomd running?"
+    elif isinstance(error, PermissionError):
+        why = "may not be used by this user: see oomd's setting notifiers.clients"
+    elif isinstance(error, TimeoutError):
+        why = f"does not answer within {patience_s:g} s: see journalctl -u oomd"
+    elif isinstance(error, BlockingIOError):
+        why = "has no room for another program at the moment"
+    else:
+        why = f"cannot be used: {error.strerror or error}"
+    return NotRunning(f"{path} {why}")
+
+
 class Protocol:
     """What both clients have in common: the messages, without their transport."""
 
@@ -95,19 +113,7 @@ class Protocol:
         return wire.encode({**message, "priority": self._priority})
 
     def _not_running(self, error: OSError) -> NotRunning:
-        if isinstance(error, FileNotFoundError):
-            why = "is not there: is oomd running, and does its setting notifiers.clients allow it?"
-        elif isinstance(error, ConnectionRefusedError):
-            why = "has nobody behind it: is oomd running?"
-        elif isinstance(error, PermissionError):
-            why = "may not be used by this user: see oomd's setting notifiers.clients"
-        elif isinstance(error, TimeoutError):
-            why = f"does not answer within {ANSWER_S:g} s: see journalctl -u oomd"
-        elif isinstance(error, BlockingIOError):
-            why = "has no room for another program at the moment"
-        else:
-            why = f"cannot be used: {error.strerror or error}"
-        return NotRunning(f"{self.path} {why}")
+        return unreachable(self.path, error)
 
     def _read(self, data: bytes) -> OomEvent | Registration | None:
         """A message as what it means to us; None for one of a later version. Raises ClientError."""

@@ -193,8 +193,8 @@ def load(entry: Mapping[str, Any], options: Mapping[str, Mapping[str, object]]) 
 
     ``entry`` has a ``source``: a file's absolute path, or words for an entry point, which has a
     ``module`` and an ``attr``. ``"draft": true`` is its author's own test: whoever owns the file,
-    and with the folders of ``"path"`` to import from. ``options`` are the tables
-    ``[notifiers.NAME]``, by name.
+    with the folders of ``"path"`` to import from, and ``"table"`` for its options, whatever its
+    name. ``options`` are the tables ``[notifiers.NAME]``, by name.
 
     Runs the plugin's module. Raises PluginError.
     """
@@ -209,7 +209,8 @@ def load(entry: Mapping[str, Any], options: Mapping[str, Mapping[str, object]]) 
         found, shown = _run_file(source, draft), source
     mark = _find(found, source, shown)
     _check_identity(mark, source)
-    table = options.get(mark.name, {})
+    own = draft and "table" in entry
+    table = entry["table"] if own else options.get(mark.name, {})
     try:
         common = _common(table, mark.priority)
         declared = options_of(mark.release)

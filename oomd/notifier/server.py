@@ -40,6 +40,7 @@ def described(result: Result) -> dict[str, object]:
     return {
         "claimed_bytes": result.claimed_bytes,
         "verdict": result.verdict,
+        "fault": result.fault,
         "took_ms": result.took_ms,
         "mem_free_change_kib": result.mem_free_change_kib,
         "mem_available_change_kib": result.mem_available_change_kib,

@@ -233,8 +233,9 @@ class Worker:
         """Work until the sentinel goes, or nobody needs us. Returns the exit status."""
         try:
             self.start()
-            while self._turn():
-                pass
+            going_on = self._settle(time.monotonic())
+            while going_on:
+                going_on = self._turn()
             self._log.say(INFO, "the worker ends: nobody has registered")
         except SentinelGone:
             pass
@@ -268,6 +269,10 @@ class Worker:
         self._server.tick(now)
         for one in self._builtin:
             one.tick(now)
+        return self._settle(now)
+
+    def _settle(self, now: float) -> bool:
+        """After the start and after each turn. False: there is nothing left to wait for."""
         if self._hosts.introduced:
             # Not before: a client could take a plugin's name.
             self._server.open()

@@ -92,7 +92,8 @@ def test_a_draft_is_its_authors_affair(write: Write) -> None:
     path.chmod(0o666)
     path.parent.chmod(0o777)
     entry = {"source": str(path), "draft": True}
-    assert load(entry, {}).name == "mine"
+    plugin = load({**entry, "table": {"keep_mib": 3}}, {"mine": {"keep_mib": 4}})
+    assert plugin.options["keep_mib"] == 3
     # The plan is JSON: only true is true.
     with pytest.raises(PluginError):
         load({**entry, "draft": "yes"}, {})

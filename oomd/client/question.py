@@ -1,0 +1,34 @@
+"""Asking without registering: ``list`` and ``run``, as ``oomd notifiers`` does."""
+
+import socket
+from typing import Any
+
+from oomd import wire
+from oomd.client.protocol import ANSWER_S, NotRunning, Refused, unreachable
+
+__all__ = ["ask"]
+
+
+def ask(path: str, message: wire.Message, patience_s: float = ANSWER_S) -> list[dict[str, Any]]:
+    """The messages that answer a question, without the ``end`` that they end with.
+
+    ``patience_s``: how long each of them may take. Raises NotRunning and Refused.
+    """
+    answers: list[dict[str, Any]] = []
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+            connection.settimeout(patience_s)
+            connection.connect(path)
+            connection.send(wire.encode(message))
+            while data := connection.recv(wire.MAX_BYTES + 1):
+                answer = wire.decode(data)
+                if answer["op"] == "end":
+                    return answers
+                if answer["op"] == "refused":
+                    raise Refused(wire.text(answer, "error", wire.MAX_BYTES))
+                answers.append(answer)
+    except OSError as error:
+        raise unreachable(path, error, patience_s) from None
+    except wire.WireError as error:
+        raise NotRunning(f"{path} sent {error}: is this oomd?") from None
+    raise NotRunning(f"{path} was closed by oomd before it had answered")
