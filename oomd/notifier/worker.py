@@ -28,7 +28,8 @@ from oomd.notifier.threads import STACK_BYTES, ParkedReleaser
 from oomd.notifier.waiting import SentinelGone, Waiter
 from oomd.notifier.workshop import Workshop
 from oomd.proc.meminfo import read_meminfo
-from oomd.proc.root import ReadError, Root, WritableRoot
+from oomd.proc.pcp import read_pcp_kib
+from oomd.proc.root import ReadError, WritableRoot
 
 __all__ = ["Worker", "main"]
 
@@ -92,9 +93,15 @@ class Worker:
 
     def _look(self) -> MemInfo | None:
         try:
-            return read_meminfo(Root())
+            meminfo = read_meminfo(self._root)
         except ReadError:
             return None
+        # What was just freed is there at first, and in neither figure.
+        pcp_kib = read_pcp_kib(self._root, self._root.page_size_bytes())
+        return meminfo._replace(
+            mem_free_kib=meminfo.mem_free_kib + pcp_kib,
+            mem_available_kib=meminfo.mem_available_kib + pcp_kib,
+        )
 
     def _most_bytes(self) -> int:
         meminfo = self._look()
