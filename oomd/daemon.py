@@ -271,7 +271,10 @@ class Daemon:
                     self._watch.register(fd)
         for error in self._guard.errors:
             self._say(ERR, error)
+        for note in self._guard.notes:
+            self._say(NOTICE, note)
         self._guard.errors.clear()
+        self._guard.notes.clear()
         # A helper takes memory and the disk: none is started while somebody is dying.
         settled = not self._act.in_flight.busy
         self._collect()

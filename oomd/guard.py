@@ -34,6 +34,8 @@ SEEK_MS = 500
 # How much of the machine one sample of threads may take; the next goes on where it stopped.
 SAMPLE_BUDGET_US = 5_000
 SEEK_BUDGET_US = 20_000
+# A change of MemTotal by this share is worth a word: balloon drivers change it all the time.
+TOTAL_SHARE = 64
 
 
 def monotonic_ms() -> int:
@@ -91,6 +93,9 @@ class Guard:
         """The last look could not be had."""
         self.errors: list[str] = []
         """What went wrong since the caller last looked: one line each."""
+        self.notes: list[str] = []
+        """What is worth knowing, likewise."""
+        self._total_kib = 0
         self.fds: tuple[int, ...] = ()
         """The caller's: they end the sleep, too, and ``turn()`` returns those that are readable."""
 
@@ -188,6 +193,7 @@ class Guard:
             look = self._watch.look(monotonic_ms())
         except ReadError as error:
             return self._blind(str(error))
+        self._see_total(look)
         self._act.settle(look.meminfo)
         try:
             timeout_ms = self._attend(look)
@@ -196,6 +202,18 @@ class Guard:
         self._watch.follow((*self._act.pidfds(), *self.fds))
         self._blind_for, self.blind = "", False
         return self._watch.wait(min(timeout_ms, self.longest_ms))
+
+    def _see_total(self, look: Look) -> None:
+        """Memory was plugged in or taken away: every threshold that is a share of it has moved."""
+        total_kib, before_kib = look.meminfo.mem_total_kib, self._total_kib
+        if abs(total_kib - before_kib) < total_kib // TOTAL_SHARE:
+            return
+        self._total_kib = total_kib
+        if before_kib:
+            self.notes.append(
+                f"memory is now {total_kib >> 10} MiB, it was {before_kib >> 10} MiB: acts when "
+                f"MemAvailable falls to {look.limit_kib >> 10} MiB"
+            )
 
     def _blind(self, why: str) -> tuple[int, ...]:
         if why != self._blind_for:

@@ -138,6 +138,20 @@ def test_a_rehearsal_decides_and_does_nothing(guarded: Guarded) -> None:
     assert not guarded.act.settled
 
 
+def test_memory_that_was_plugged_in_moves_the_thresholds_and_is_said(guarded: Guarded) -> None:
+    guarded.turn()
+    half = AMPLE.mem_total_kib // 2
+    guarded.memory(AMPLE._replace(mem_total_kib=AMPLE.mem_total_kib + half))
+    guarded.turn(2)
+    (note,) = guarded.guard.notes
+    assert note.startswith("memory is now 5859 MiB, it was 3906 MiB: acts when MemAvailable falls")
+    # A balloon driver takes a page here and there.
+    guarded.guard.notes.clear()
+    guarded.memory(AMPLE._replace(mem_total_kib=AMPLE.mem_total_kib + half - 4))
+    guarded.turn()
+    assert guarded.guard.notes == []
+
+
 # --- notifiers
 
 
