@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,13 +38,13 @@ def guard(guarded_machine: Machine) -> Iterator[Guarded]:
 
 
 @pytest.fixture
-def boot_guarded(guarded_image: Image, tmp_path: Path) -> Iterator[Callable[[str], Guarded]]:
+def boot_guarded(guarded_image: Image, tmp_path: Path) -> Iterator[Callable[..., Guarded]]:
     """Boot a machine of its own, with this added to the kernel's command line."""
     machines: list[Machine] = []
 
-    def boot(cmdline_extra: str = "") -> Guarded:
+    def boot(cmdline_extra: str = "", **hardware: Any) -> Guarded:
         log_dir = tmp_path / f"machine{len(machines)}"
-        machine = Machine(guarded_image, log_dir=log_dir, cmdline_extra=cmdline_extra)
+        machine = Machine(guarded_image, log_dir=log_dir, cmdline_extra=cmdline_extra, **hardware)
         machines.append(machine)
         return Guarded(machine)
 
