@@ -13,6 +13,7 @@ import pytest
 
 from oomd.notifier import OomEvent
 from oomd.notifier.load import load
+from oomd.testing import Harness
 from tests.notifier.listening import PATIENCE_S, Listening
 
 TREE = Path(__file__).parents[2]
@@ -78,6 +79,17 @@ def test_a_cache_gives_back_what_is_wanted(command: list[str], tmp_path: Path) -
         # The daemon hangs up: it is restarted.
         with daemon.accept() as talk:
             assert talk.grant()["name"] == "example"
+
+
+def test_a_cache_at_the_real_worker(command: list[str]) -> None:
+    with Harness() as oomd, running(command, oomd.socket) as process:
+        oomd.wait_for("example")
+        before_kib = rss_kib(process.pid)
+        released = oomd.release(10 * MIB, name="example")
+        assert (released.fault, released.claimed_bytes) == ("", 10 * MIB)
+        assert released.priority == 3
+        assert released.mem_free_change_kib > 0
+        assert before_kib - rss_kib(process.pid) >= 9 * 1024
 
 
 def test_a_cache_stops_when_its_time_is_up(command: list[str], tmp_path: Path) -> None:
