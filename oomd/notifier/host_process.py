@@ -105,8 +105,10 @@ class Host:
         if self._peer is None or state != "ready":
             return Outcome(skipped=state)
         outcome = self._peer.ask(event)
-        if self._peer.broken == GONE:
+        # What it has forked may hold its end open when it is dead itself.
+        if outcome.fault and (self._peer.broken == GONE or self.has_ended()):
             outcome = Outcome(fault=self._obituary(event.deadline))
+            self.end()
         if outcome.fault:
             self._fault(outcome.fault)
         return outcome
@@ -204,6 +206,12 @@ class Host:
 
     def has_died(self, how: str) -> None:
         """Its process has ended, which nobody had asked for."""
+        due = self.due
+        if self._faulty:
+            # It was left behind before it died: that is one fault.
+            self.end()
+            self.due = due
+            return
         before = "" if self._registered else " before it had registered"
         self._said_how = True
         self.end()

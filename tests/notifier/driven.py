@@ -59,8 +59,13 @@ class RawClient:
 
     def __init__(self, path: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            # Without a timeout: with one a full backlog would be an error at once.
+            self.socket.connect(str(path))
+        except BaseException:
+            self.socket.close()
+            raise
         self.socket.settimeout(_PATIENCE_MS / 1000)
-        self.socket.connect(str(path))
 
     def send(self, message: Mapping[str, object] | bytes) -> None:
         self.socket.send(message if isinstance(message, bytes) else json.dumps(message).encode())
@@ -175,8 +180,10 @@ class DrivenWorker:
     def listing(self) -> dict[str, dict[str, Any]]:
         """What ``list`` says, by name; by source where there is none."""
         client = RawClient(self.path)
-        answers = client.ask(op="list")
-        client.close()
+        try:
+            answers = client.ask(op="list")
+        finally:
+            client.close()
         return {one["name"] or one["source"]: one for one in answers}
 
     def until(self, done: Callable[[dict[str, dict[str, Any]]], bool]) -> None:

@@ -37,7 +37,11 @@ def stops(event: OomEvent) -> NOTIFY_STOP:
 
 
 @oom_notifier("hangs")
-def hangs(event: OomEvent) -> int:
+def hangs(event: OomEvent, *, report: str = "") -> int:
+    """Says in a FIFO, if it is given one, that it has begun."""
+    if report:
+        with open(report, "w") as fifo:
+            fifo.write("hanging")
     time.sleep(EVER_S)
     return 0
 
