@@ -87,8 +87,9 @@ class WorkerProcess:
 
     def _listen(self) -> None:
         self._stop_listening()
-        if not self._path or self._settings.clients == "off":
+        if not self._path:
             return
+        # Also if clients are off: root may look at who is registered, and no more.
         try:
             self._listener = listen(self._path, everybody=self._settings.clients == "all")
         except OSError as error:
