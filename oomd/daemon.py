@@ -75,6 +75,7 @@ class Daemon:
         for words in (exempt_from_oom(root), raise_nofile(), lock_memory()):
             self._say(INFO, words)
         self._settings = self._first_settings()
+        self._teller.kept = self._settings.records
         self._reaper = self._start_reaper()
         listens = f"/{kept}/notify.sock" if kept else ""
         self._worker = WorkerProcess(root, self._say, monotonic_ms, listens)
@@ -163,6 +164,7 @@ class Daemon:
         self._guard.close()
         self._settings = loaded
         self._act.configure(loaded)
+        self._teller.kept = loaded.records
         self._worker.configure(loaded.notifiers)
         self._watch, self._guard = self._wire(loaded)
         self._say(NOTICE, f"reloaded: {threshold_words(loaded)}")

@@ -1,5 +1,7 @@
-"""Keeps what is to be told until the storm is over, then has a helper tell it."""
+"""Keeps what is to be told until the storm is over, then has a helper tell the journal and write
+the decisions' files."""
 
+import errno
 import json
 import os
 from collections import deque
@@ -7,6 +9,7 @@ from collections import deque
 from oomd.helpers import Helpers
 from oomd.log import WARNING, Log
 from oomd.report.record import Record
+from oomd.settings import RecordSettings
 
 __all__ = ["Teller"]
 
@@ -15,10 +18,12 @@ RECORDS_KEPT = 64
 # A helper that could not be started, or failed, is tried again after this.
 RETRY_MS = 1000
 TRIES = 3
+# And when that was of no use, but may be some time: it was killed, or there was no process to have.
+LATER_MS = 60_000
 
 
 class Teller:
-    """A fixed ring of records, and at most one helper that takes them to the journal."""
+    """A fixed ring of records, and at most one helper that takes them."""
 
     def __init__(self, helpers: Helpers, log: Log) -> None:
         self._helpers = helpers
@@ -28,11 +33,17 @@ class Teller:
         self._helper_pid = 0
         self._next_ms = 0
         self._tries = 0
+        self._count = 0
+        self.kept = RecordSettings()
+        """How many of the decisions become files."""
         self.lost = 0
         """Records that fell out of the ring."""
 
     def tell(self, record: Record) -> None:
         """Keep a record. Never waits."""
+        # Its file has the same name each time it is written.
+        self._count += 1
+        record["seq"] = self._count
         self._ring.append(record)
         self._make_room()
 
@@ -58,13 +69,16 @@ class Teller:
         except OSError:
             return
         try:
-            os.write(fd, json.dumps(list(self._ring)).encode())
+            data = json.dumps(list(self._ring)).encode()
+            if os.write(fd, data) < len(data):
+                raise OSError(errno.ENOSPC, "no memory for the records")
             os.lseek(fd, 0, os.SEEK_SET)
-            self._helper_pid = self._helpers.start("oomd.tell.journal", stdin=fd)
+            kept = map(str, self.kept)
+            self._helper_pid = self._helpers.start("oomd.tell.helper", *kept, stdin=fd)
             self._told = list(self._ring)
             self._ring.clear()
         except OSError:
-            self._failed()
+            self._failed(hopeless=False)
         finally:
             os.close(fd)
 
@@ -88,9 +102,9 @@ class Teller:
             return
         self._ring.extendleft(reversed(told))
         self._make_room()
-        self._failed()
+        self._failed(hopeless=exit_code > 0)
 
-    def _failed(self) -> None:
+    def _failed(self, *, hopeless: bool) -> None:
         self._tries += 1
         if self._tries < TRIES:
             return
@@ -98,6 +112,11 @@ class Teller:
         self._tries = 0
         for record in self._ring:
             # The kernel's lines, and what came of a decision without a kill, were said at once.
-            if "text" in record:
+            if "text" in record and "said" not in record:
                 self._log.say(WARNING, record["text"])
-        self._ring.clear()
+                record["said"] = True
+        if hopeless:
+            # It came to its own end: it has written the files, and has no journal to tell.
+            self._ring.clear()
+        else:
+            self._next_ms += LATER_MS

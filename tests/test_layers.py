@@ -45,7 +45,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"proc", "mm", "client", *CONFIG}),
     frozenset({"event", "settings_loader"}),
     frozenset({"report"}),
-    frozenset({"notifier", "effects", "watch", "tell", "teller"}),
+    frozenset({"notifier", "effects", "watch", "tell", "teller", "records"}),
     frozenset({"guard", "kill_plan", "testing"}),
     frozenset({"audit", "watch_only", "daemon", "notifiers_command", "replay"}),
     frozenset({"cli"}),

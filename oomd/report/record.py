@@ -8,7 +8,7 @@ from typing import Any
 from oomd import __version__
 from oomd.event import Event
 from oomd.mm.oom_badness import ineligible, oom_badness, oom_score
-from oomd.mm_types import TaskId
+from oomd.mm_types import Pressure, TaskId
 from oomd.oom import Companion, Kill, KillPlan
 from oomd.report.asked import asked, task_as_json
 from oomd.report.kernel_log import dump_tasks, printable
@@ -39,6 +39,12 @@ def _candidates(event: Event) -> list[Record]:
         points = None if reason else oom_badness(task, event.case.totalpages, event.case.policy)
         rows.append({**task_as_json(task), "points": points, "reason": reason})
     return rows
+
+
+def _pressure(pressure: Pressure | None) -> Record | None:
+    if pressure is None:
+        return None
+    return {"some": pressure.some._asdict(), "full": pressure.full._asdict()}
 
 
 def _victim(one: Victim) -> Record:
@@ -72,6 +78,7 @@ def decision_record(
         "scan_us": snapshot.scan_us,
         "tasks_seen": snapshot.tasks_seen,
         "meminfo": snapshot.meminfo._asdict(),
+        "pressure": _pressure(event.look.pressure),
         "sysctls": event.sysctls._asdict(),
         "thresholds": [
             {**one._asdict(), "detail": {**one.detail}} for one in event.look.thresholds

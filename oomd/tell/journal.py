@@ -1,18 +1,16 @@
-"""The helper that takes records to the journal: the kernel's lines, then the trace, with fields.
+"""Records to the journal: what was decided, the kernel's table, then the trace, with fields.
 
-Runs when the storm is over. Reads a JSON list of records from standard input. Without a journal
-the same lines go to standard error.
+Without a journal the same lines go to standard error.
 """
 
-import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from oomd.config import one_line
 
-__all__ = ["entries", "main"]
+__all__ = ["entries", "tell_journal"]
 
 Record = dict[str, Any]
 
@@ -44,6 +42,8 @@ def _fields(record: Record) -> Record:
     for name in ("points", "score", "signal_after_ms"):
         if name in record:
             fields[f"OOMD_{name.upper()}"] = record[name]
+    if "file" in record:
+        fields["OOMD_RECORD"] = record["file"]
     if record["victims"]:
         victim = record["victims"][0]
         fields |= {
@@ -65,6 +65,8 @@ def _step(step: Record) -> str:
 def entries(record: Record) -> Iterator[tuple[int, str, Record]]:
     """The journal entries of a record: priority, message, fields."""
     if record["kind"] == "settled":
+        if record.get("said"):
+            return
         fields = {f"OOMD_{name.upper()}": str(value) for name, value in record["fields"].items()}
         yield NOTICE, record["text"], {"MESSAGE_ID": MESSAGE_IDS["settled"], **fields}
         return
@@ -98,14 +100,9 @@ def _sender() -> Callable[[int, str, Record], None]:
     return send
 
 
-def main() -> int:
-    """Exit status 0: everything was handed over."""
+def tell_journal(records: Iterable[Record]) -> None:
+    """All of it, in order. Raises what the journal's library raises."""
     send = _sender()
-    for record in json.load(sys.stdin):
+    for record in records:
         for priority, message, fields in entries(record):
             send(priority, message, fields)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 from oomd.helpers import Helpers
 from oomd.log import Log
 from oomd.report.record import Record, settled_record
-from oomd.teller import RECORDS_KEPT, RETRY_MS, TRIES, Teller
+from oomd.settings import RecordSettings
+from oomd.teller import LATER_MS, RECORDS_KEPT, RETRY_MS, TRIES, Teller
 from tests.guard.helping import collect_one
 
 
@@ -21,14 +23,18 @@ class FileHelpers(Helpers):
         super().__init__()
         self._out = out
         self.fail = False
+        self.kill = False
         self.refuse = False
         self.started: list[int] = []
 
     def start(self, module: str, *args: str, stdin: int = -1, stdout: int = -1) -> int:
-        assert (module, args) == ("oomd.tell.journal", ())
+        assert (module, args) == ("oomd.tell.helper", ("7", "3"))
         if self.refuse:
             raise BlockingIOError
-        if self.fail:
+        if self.kill:
+            pid = super().start("signal", stdin=stdin)
+            os.kill(pid, signal.SIGKILL)
+        elif self.fail:
             pid = super().start("json.tool", "/nowhere/file", stdin=stdin)
         else:
             fd = os.open(self._out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -45,6 +51,7 @@ class Telling:
         self.log_fd, write_fd = os.pipe()
         self._write_fd = write_fd
         self.teller = Teller(self.helpers, Log(write_fd))
+        self.teller.kept = RecordSettings(kept=7, max_mib=3)
 
     def tell(self, *texts: str) -> None:
         for text in texts:
@@ -56,8 +63,11 @@ class Telling:
         self.teller.ended(pid, collect_one(self.helpers, pid))
 
     def told(self) -> list[str]:
+        return [record["text"] for record in self.records()]
+
+    def records(self) -> list[Record]:
         records: list[Record] = json.loads(self._out.read_text())
-        return [record["text"] for record in records]
+        return records
 
     def logged(self) -> list[str]:
         os.set_blocking(self.log_fd, False)
@@ -158,16 +168,60 @@ def test_what_a_failed_helper_had_is_told_again_in_order(
     assert telling.logged() == []
 
 
-def test_when_no_helper_can_be_had_the_bare_lines_go_to_the_log(telling: Telling) -> None:
-    telling.helpers.refuse = True
+BARE = ["oomd: 1 (x) gone after 3 ms"]
+
+
+def tell_what_was_done(telling: Telling) -> None:
     # Said at once when it was done, and nothing that the log would want again.
     lines = ["Out of memory: Kill process 1 (x)", "Killed process 1 (x)"]
     telling.teller.tell({"kind": "decision", "lines": lines})
     telling.tell("1 (x) gone after 3 ms")
-    for number in range(TRIES):
+
+
+def test_when_no_helper_can_be_had_the_bare_lines_go_to_the_log(telling: Telling) -> None:
+    telling.helpers.refuse = True
+    tell_what_was_done(telling)
+    now_ms = 0
+    for _ in range(TRIES):
         assert telling.logged() == []
-        telling.teller.flush(number * RETRY_MS, calm=True)
-    assert telling.logged() == ["oomd: 1 (x) gone after 3 ms"]
+        telling.teller.flush(now_ms, calm=True)
+        now_ms += RETRY_MS
+    assert telling.logged() == BARE
+    # And they are kept: one may be had some time, and writes the files.
+    assert not telling.teller.done
     telling.helpers.refuse = False
-    telling.teller.flush(TRIES * RETRY_MS, calm=True)
+    telling.teller.flush(now_ms, calm=True)
     assert telling.helpers.started == []
+    telling.teller.flush(now_ms + LATER_MS, calm=True)
+    telling.end()
+    decision, settled = telling.records()
+    assert decision["kind"] == "decision"
+    # So that the journal is not told again.
+    assert settled["said"]
+    assert telling.logged() == []
+
+
+def test_records_outlive_any_number_of_killed_helpers(telling: Telling) -> None:
+    telling.helpers.kill = True
+    tell_what_was_done(telling)
+    now_ms = 0
+    for _ in range(2 * TRIES):
+        telling.teller.flush(now_ms, calm=True)
+        telling.end()
+        now_ms += RETRY_MS + LATER_MS
+    assert telling.logged() == BARE
+    telling.helpers.kill = False
+    telling.teller.flush(now_ms, calm=True)
+    telling.end()
+    assert [one["seq"] for one in telling.records()] == [1, 2]
+    assert telling.teller.done
+
+
+def test_a_helper_that_fails_by_itself_gets_no_more_than_its_tries(telling: Telling) -> None:
+    telling.helpers.fail = True
+    tell_what_was_done(telling)
+    for number in range(TRIES):
+        telling.teller.flush(number * RETRY_MS, calm=True)
+        telling.end()
+    assert telling.logged() == BARE
+    assert telling.teller.done

@@ -1,6 +1,5 @@
 """What is kept of a decision, and what the journal is told of it."""
 
-import io
 import json
 import re
 import subprocess
@@ -173,8 +172,7 @@ def test_without_a_journal_the_helper_says_it_on_stderr(
 ) -> None:
     records = [killed(EL7)[1], settled_record("10 (hog) gone", {})]
     monkeypatch.setattr(journal, "JOURNAL_SOCKET", "/nowhere/socket")
-    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(records)))
-    assert journal.main() == 0
+    journal.tell_journal(records)
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "oomd: decided at exhaustion: kill 10 (hog, chosen)"
     assert lines[-1] == "oomd: 10 (hog) gone"
@@ -184,7 +182,7 @@ def test_the_helper_fails_on_what_is_no_record() -> None:
     # So that the daemon, which still has the records, says their bare lines itself.
     for nonsense in ("", "{}]", '[{"kind": "decision"}]'):
         ran = subprocess.run(
-            [sys.executable, "-m", "oomd.tell.journal"],
+            [sys.executable, "-m", "oomd.tell.helper", "0", "16"],
             cwd=TREE,
             input=nonsense,
             capture_output=True,
