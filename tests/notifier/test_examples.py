@@ -83,7 +83,7 @@ def test_a_cache_gives_back_what_is_wanted(command: list[str], tmp_path: Path) -
 
 def test_a_cache_at_the_real_worker(command: list[str]) -> None:
     with Harness() as oomd, running(command, oomd.socket) as process:
-        oomd.wait_for("example")
+        oomd.wait_until_ready("example")
         before_kib = rss_kib(process.pid)
         released = oomd.release(10 * MIB, name="example")
         assert (released.fault, released.claimed_bytes) == ("", 10 * MIB)

@@ -191,7 +191,7 @@ def test_a_python_client() -> None:
     with Harness() as oomd:
         client = OomClient("in-a-thread", priority=6, path=oomd.socket)
         client.run_in_thread(shrink)
-        oomd.wait_for("in-a-thread")
+        oomd.wait_until_ready("in-a-thread")
         released = oomd.release(name="in-a-thread")
         client.close()
     assert (released.fault, released.claimed_bytes) == ("", 32 * MIB)
@@ -204,7 +204,7 @@ def test_the_whole_chain_in_its_order(write: Write) -> None:
         for priority in (5, 3):
             client = OomClient(f"client-{priority}", priority=priority, path=oomd.socket)
             client.run_in_thread(lambda event: 1)
-            oomd.wait_for(f"client-{priority}")
+            oomd.wait_until_ready(f"client-{priority}")
         results = oomd.chain()
         assert [one.name for one in results] == ["client-5", "mine", "client-3"]
         assert [one.claimed_bytes for one in results] == [1, 3, 0]
