@@ -16,7 +16,7 @@ from oomd.notifier.workshop import Workshop
 __all__ = ["Client", "Credentials", "Office", "credentials"]
 
 # Whoever has not registered by then, and asks nothing either, has no business here.
-HALF_OPEN_S: Final = 10.0
+HALF_OPEN_S = 10.0
 # Questions of a connection that does not register.
 QUESTIONS: Final = 16
 

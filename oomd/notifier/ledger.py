@@ -27,6 +27,9 @@ class Ledger:
     def __init__(self) -> None:
         self._entries: OrderedDict[tuple[int, str], _Entry] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._entries)
+
     def faults(self, uid: int, name: str, now: float) -> int:
         """How many are held against it."""
         entry = self._entries.get((uid, name))

@@ -12,7 +12,19 @@ from typing import Any, Self
 from oomd import wire
 from oomd.helpers import spawn
 
-__all__ = ["ENOUGH_MS", "DrivenWorker", "RawClient", "builtin", "children_of", "hostile", "plan"]
+__all__ = [
+    "ENOUGH_MS",
+    "DrivenWorker",
+    "RawClient",
+    "answer_one",
+    "builtin",
+    "children_of",
+    "freed",
+    "hostile",
+    "plan",
+    "wait_gone",
+    "with_clients",
+]
 
 # A deadline that only a hang would miss, and a patience that only a defect would.
 ENOUGH_MS = 60_000
@@ -44,6 +56,24 @@ def plan(**changes: Any) -> dict[str, Any]:
         "options": {},
         **changes,
     }
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document).encode()
+
+
+def wait_gone(pid: int) -> None:
+    """Wait for the end of a process that need not be our child."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    try:
+        assert poll.poll(_PATIENCE_MS), f"{pid} is still there"
+    finally:
+        os.close(pidfd)
 
 
 def children_of(pid: int) -> set[int]:
@@ -99,7 +129,14 @@ class RawClient:
 class DrivenWorker:
     """The worker's sentinel. As a context: whatever is still there is ended at its end."""
 
-    def __init__(self, folder: Path, document: Mapping[str, Any], *, listens: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        document: Mapping[str, Any] | bytes,
+        *,
+        listens: bool = True,
+        module: str = "oomd.notifier.worker",
+    ) -> None:
         self.path = folder / "notify.sock"
         self._clients: list[RawClient] = []
         self._log = b""
@@ -112,7 +149,7 @@ class DrivenWorker:
         self._listener.bind(str(self.path))
         self._listener.listen(16)
         plan_fd = os.memfd_create("plan")
-        os.write(plan_fd, json.dumps(document).encode())
+        os.write(plan_fd, document if isinstance(document, bytes) else _json(document))
         listen_fd = self._listener.fileno() if listens else -1
         fds = {"--channel": theirs.fileno(), "--listen": listen_fd, "--plan": plan_fd}
         # Its stderr is the pipe: only while it is started is that ours, too.
@@ -120,7 +157,7 @@ class DrivenWorker:
         os.dup2(log, 2)
         try:
             self.pid = spawn(
-                "oomd.notifier.worker",
+                module,
                 [word for option, fd in fds.items() for word in (option, str(fd))],
                 inherited=[fd for fd in fds.values() if fd >= 0],
                 data_bytes=-1,
@@ -253,3 +290,23 @@ class DrivenWorker:
             self._listener.close()
             os.close(self.pidfd)
             os.close(self._log_fd)
+
+
+def freed(seq: int, size_bytes: int = 4096, **more: object) -> dict[str, object]:
+    return {"op": "freed", "seq": seq, "bytes": size_bytes, **more}
+
+
+def answer_one(client: RawClient, size_bytes: int) -> dict[str, Any]:
+    """Be asked, and answer."""
+    question = client.receive()
+    assert question is not None and question["op"] == "oom"
+    client.send(freed(question["seq"], size_bytes))
+    return question
+
+
+def with_clients(worker: DrivenWorker, *names: str) -> list[RawClient]:
+    clients = [worker.client() for _ in names]
+    for priority, (client, name) in enumerate(zip(clients, names, strict=True)):
+        assert client.register(name, -priority)["op"] == "registered"
+    worker.until_registered(len(names))
+    return clients

@@ -4,14 +4,13 @@ The worker, its hosts and the plugins are the real ones; the test is their senti
 """
 
 import os
-import select
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.notifier.driven import DrivenWorker, children_of, hostile, plan
+from tests.notifier.driven import DrivenWorker, children_of, hostile, plan, wait_gone
 
 # For a plugin that will not answer: short, since the test has to wait for it.
 SHORT_MS = 150
@@ -37,20 +36,6 @@ def between(folder: Path, attribute: str, name: str, **table: object) -> DrivenW
         worker.__exit__(None, None, None)
         raise
     return worker
-
-
-def wait_gone(pid: int) -> None:
-    """Wait for the end of a process that need not be our child."""
-    try:
-        pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    try:
-        assert poll.poll(120_000), f"{pid} is still there"
-    finally:
-        os.close(pidfd)
 
 
 @pytest.mark.parametrize(
