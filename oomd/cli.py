@@ -101,7 +101,8 @@ def _parser() -> _Parser:
         "guards the machine; with --dry-run it only says what it would do.",
         epilog="Exit status of --dry-run: 0 nothing to do now, 1 a threshold is crossed, "
         "2 usage or configuration error, 3 could not read enough to decide, 70 internal error. "
-        "oomd replay (see oomd replay --help) judges the kernel's own OOM reports in a log.",
+        "oomd replay (see oomd replay --help) judges the kernel's own OOM reports in a log; "
+        "oomd notifiers (see its --help) shows who can be asked for memory.",
     )
     parser.add_argument("--version", action="version", version=f"oomd {__version__}")
     parser.add_argument("--config", metavar="FILE", help="read this configuration and no other")
@@ -286,10 +287,22 @@ def _replay(argv: Sequence[str]) -> int:
         raise UsageError(str(error)) from None
 
 
+def _notifiers(argv: Sequence[str]) -> int:
+    # It loads what an audit must not.
+    from oomd import notifiers_command  # noqa: PLC0415
+
+    try:
+        return notifiers_command.main(argv)
+    except notifiers_command.NotifiersError as error:
+        raise UsageError(str(error)) from None
+
+
 def _run(argv: Sequence[str] | None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["replay"]:
         return _replay(argv[1:])
+    if argv[:1] == ["notifiers"]:
+        return _notifiers(argv[1:])
     parser = _parser()
     options = parser.parse_args(argv)
     if options.check_config is not None:

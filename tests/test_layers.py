@@ -46,7 +46,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"event", "settings_loader"}),
     frozenset({"report"}),
     frozenset({"notifier", "effects", "watch", "tell", "teller", "records"}),
-    frozenset({"guard", "kill_plan", "testing"}),
+    frozenset({"guard", "kill_plan", "testing", "notifiers_words"}),
     frozenset({"audit", "watch_only", "daemon", "notifiers_command", "replay"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),

@@ -13,6 +13,7 @@ __all__ = [
     "REFUSED_DELAY_S",
     "SOCKET",
     "ClientError",
+    "NobodyThere",
     "NotRunning",
     "OomEvent",
     "Protocol",
@@ -41,6 +42,10 @@ class ClientError(Exception):
 
 class NotRunning(ClientError):
     """Nobody answers at the socket."""
+
+
+class NobodyThere(NotRunning):
+    """There is no socket, or nobody listens at it: oomd does not run."""
 
 
 class Refused(ClientError):
@@ -72,10 +77,10 @@ class Registration(NamedTuple):
 def unreachable(path: str, error: OSError, patience_s: float = ANSWER_S) -> NotRunning:
     """What an error of the socket's means to a person."""
     if isinstance(error, FileNotFoundError):
-        why = "is not there: is oomd running, and does its setting notifiers.clients allow it?"
-    elif isinstance(error, ConnectionRefusedError):
-        why = "has nobody behind it: is oomd running?"
-    elif isinstance(error, PermissionError):
+        return NobodyThere(f"{path} is not there: is oomd running?")
+    if isinstance(error, ConnectionRefusedError):
+        return NobodyThere(f"{path} has nobody behind it: is oomd running?")
+    if isinstance(error, PermissionError):
         why = "may not be used by this user: see oomd's setting notifiers.clients"
     elif isinstance(error, TimeoutError):
         why = f"does not answer within {patience_s:g} s: see journalctl -u oomd"

@@ -52,9 +52,30 @@ class Released(NamedTuple):
     """The line that oomd would log."""
 
     @property
+    def called(self) -> bool:
+        """It was its turn, and it was asked."""
+        return not self.verdict.startswith("not called")
+
+    @property
     def in_time(self) -> bool:
         """It was not left behind at its deadline."""
         return not self.fault.startswith("left behind")
+
+    @classmethod
+    def from_message(cls, message: wire.Message, deadlines: Mapping[str, int]) -> Self:
+        """From a ``result``, and the notifiers' deadlines."""
+        verdict = str(message["verdict"])
+        return cls(
+            name=message["name"],
+            priority=message["priority"],
+            deadline_ms=deadlines.get(message["name"], 0),
+            took_ms=message["took_ms"],
+            claimed_bytes=message["claimed_bytes"],
+            mem_free_change_kib=message["mem_free_change_kib"],
+            mem_available_change_kib=message["mem_available_change_kib"],
+            fault=verdict if message["fault"] else "",
+            verdict=verdict,
+        )
 
 
 class OwnWorker:
@@ -174,7 +195,7 @@ class OwnWorker:
         results = []
         while (message := self._hear(channel))["op"] != "done":
             if message["op"] == "result" and message["seq"] == self._seq:
-                results.append(self._released(message, deadlines))
+                results.append(Released.from_message(message, deadlines))
         if calm:
             channel.send(wire.encode({"op": "calm"}))
         return results
@@ -188,18 +209,3 @@ class OwnWorker:
         if not data:
             raise OwnWorkerError("the worker has ended: what it said is above")
         return wire.decode(data)
-
-    @staticmethod
-    def _released(message: wire.Message, deadlines: Mapping[str, int]) -> Released:
-        verdict = str(message["verdict"])
-        return Released(
-            name=message["name"],
-            priority=message["priority"],
-            deadline_ms=deadlines.get(message["name"], 0),
-            took_ms=message["took_ms"],
-            claimed_bytes=message["claimed_bytes"],
-            mem_free_change_kib=message["mem_free_change_kib"],
-            mem_available_change_kib=message["mem_available_change_kib"],
-            fault=verdict if message["fault"] else "",
-            verdict=verdict,
-        )

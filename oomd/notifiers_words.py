@@ -1,0 +1,109 @@
+"""What ``oomd notifiers`` prints for a person."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from oomd.config import one_line
+from oomd.notifier.own_worker import Released
+
+__all__ = ["print_checked", "print_notifiers", "print_released"]
+
+Message = Mapping[str, Any]
+
+PIPE_COLUMNS = 160
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    # For a file or a pipe: one width everywhere.
+    return console if console.is_terminal else Console(highlight=False, width=PIPE_COLUMNS)
+
+
+def _print(console: Console, what: Table | Text) -> None:
+    """Without the blanks that a table has at the ends of its lines."""
+    with console.capture() as captured:
+        console.print(what)
+    for line in captured.get().splitlines():
+        print(line.rstrip())
+
+
+def _ago(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"
+
+
+def _change(change_kib: int) -> str:
+    return f"{change_kib / 1024:+,.1f} MiB"
+
+
+def _last(notifier: Message) -> str:
+    last = notifier["last"]
+    if not last:
+        return ""
+    words = f"{last['verdict']} in {last['took_ms']} ms, {_ago(last['ago_s'])}"
+    return f"{words} (MemFree {_change(last['mem_free_change_kib'])})"
+
+
+def print_notifiers(notifiers: Sequence[Message], note: str = "") -> None:
+    """The list. ``note``: what is to be known about it first."""
+    console = _console()
+    if note:
+        _print(console, Text(one_line(note)))
+    if not notifiers:
+        if not note:
+            _print(console, Text("no notifier is registered"))
+        return
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("name", "priority", "deadline", "state", "last", "source"):
+        right = title in ("priority", "deadline")
+        table.add_column(title, justify="right" if right else "left", no_wrap=title == "name")
+    for one in notifiers:
+        named = one["name"] and one["priority"] is not None
+        faults = f" ({one['faults']} faults)" if one["faults"] else ""
+        cells = (
+            one["name"] or "?",
+            str(one["priority"]) if named else "?",
+            f"{one['deadline_ms']} ms",
+            f"{one['state']}{faults}",
+            _last(one),
+            one["source"],
+        )
+        good = one["state"] in ("ready", "not running")
+        style = "" if good else "yellow"
+        table.add_row(*(Text(one_line(cell), style=style) for cell in cells))
+    _print(console, table)
+
+
+def print_checked(good: bool | None, words: str) -> None:
+    """One line of a check, at once: the next one may take its time. None: a warning."""
+    mark, style = {True: ("ok", "green"), False: ("BAD", "bold red"), None: ("warning", "yellow")}[
+        good
+    ]
+    console = _console()
+    text = Text.assemble((f"{mark:<8}", style), words)
+    # Unbroken: a path that is cut in two cannot be copied.
+    console.print(text, soft_wrap=True)
+
+
+def print_released(released: Released, by: str) -> None:
+    """What one notifier claims, and what was measured."""
+    console = _console()
+    bad = released.fault or not released.called
+    rows = (
+        ("notifier", f"{released.name}, priority {released.priority}"),
+        ("called by", by),
+        ("verdict", released.verdict),
+        ("took", f"{released.took_ms} ms of {released.deadline_ms} ms"),
+        ("claimed", f"{released.claimed_bytes / (1 << 20):,.1f} MiB"),
+        ("MemFree", f"{_change(released.mem_free_change_kib)} meanwhile"),
+        ("MemAvailable", f"{_change(released.mem_available_change_kib)} meanwhile"),
+    )
+    for name, value in rows:
+        style = "bold red" if bad and name == "verdict" else ""
+        console.print(Text.assemble((f"{name:<14}", "dim"), (one_line(value), style)))
