@@ -9,9 +9,11 @@ from contextlib import ExitStack
 from datetime import datetime
 from typing import BinaryIO, NoReturn
 
+from oomd.records.text import begins_as_record
 from oomd.replay.as_json import as_json
 from oomd.replay.as_text import Shown, as_text, summary
 from oomd.replay.collect import Collector
+from oomd.replay.decisions import replay_decisions
 from oomd.replay.findings import Judgement
 from oomd.replay.journal import journal_lines, point_in_time
 from oomd.replay.judge import judge
@@ -42,7 +44,8 @@ def _parser() -> _Parser:
     parser = _Parser(
         prog="oomd replay",
         description="Judges the kernel's own OOM reports: whom the policy of that kernel would "
-        "have chosen from the same task table, with points and score, and whether it agrees.",
+        "have chosen from the same task table, with points and score, and whether it agrees. "
+        "Decides again what the daemon has decided, from the record that it kept.",
         epilog="Exit status: 0 all that could be judged agree, 1 one does not, 2 usage error, "
         "unreadable, or no report found, 70 internal error.",
     )
@@ -50,7 +53,8 @@ def _parser() -> _Parser:
         "file",
         nargs="?",
         metavar="FILE",
-        help="a log in any common form, - for standard input, or /dev/kmsg",
+        help="a log in any common form, the record of a decision "
+        "(/var/lib/oomd/decisions/*.json), - for standard input, or /dev/kmsg",
     )
     parser.add_argument("--journal", action="store_true", help="this machine's journal")
     parser.add_argument(
@@ -99,18 +103,24 @@ def _progress(stream: BinaryIO, stack: ExitStack) -> Callable[[int], None]:
     return stack.enter_context(show_progress(stream))
 
 
-def _lines(options: argparse.Namespace, collector: Collector, stack: ExitStack) -> Iterator[Line]:
-    """Whatever was named, as lines. A decision record would be another source, here."""
-    if options.journal:
-        return journal_lines(options.since)
-    stream = _opened(options.file, stack)
+def _lines(stream: BinaryIO, collector: Collector, stack: ExitStack) -> Iterator[Line]:
+    """A log that was named, as lines."""
     if is_kernel_ring(stream.fileno()):
         os.set_blocking(stream.fileno(), False)
         return kernel_ring(stream.fileno())
-    name = _STANDARD_INPUT if options.file == "-" else options.file
-    head = getattr(stream, "peek", lambda size: b"")(8)
-    refuse_what_is_no_text(name, head)
     return text_lines(stream, lambda: collector.busy, _progress(stream, stack))
+
+
+def _head(stream: BinaryIO) -> bytes:
+    """The first bytes, which stay to be read; none where that cannot be."""
+    if is_kernel_ring(stream.fileno()):
+        return b""
+    head: bytes = getattr(stream, "peek", lambda size: b"")(64)
+    return head
+
+
+def _name(options: argparse.Namespace) -> str:
+    return _STANDARD_INPUT if options.file == "-" else str(options.file)
 
 
 def _reports(lines: Iterable[Line], collector: Collector) -> Iterator[KernelReport]:
@@ -148,7 +158,8 @@ class _Printer:
         else:
             self.agreed += 1
 
-    def _show(self, shown: Shown) -> None:
+    def show(self, shown: Shown) -> None:
+        """Print a line."""
         if self._console is None:
             print(shown.text)
             return
@@ -162,11 +173,11 @@ class _Printer:
             print(json.dumps(as_json(self.index, judgement)))
             return
         for shown in as_text(self.index, judgement):
-            self._show(shown)
+            self.show(shown)
 
     def end(self) -> None:
         if not self._as_objects:
-            self._show(summary(self.agreed, self.differed, self.not_judged, self.by_oomd))
+            self.show(summary(self.agreed, self.differed, self.not_judged, self.by_oomd))
         sys.stdout.flush()
 
 
@@ -177,16 +188,36 @@ def _nothing_found(options: argparse.Namespace) -> ReplayError:
             f"the journal: no OOM report{since} (an ordinary user sees no kernel messages: "
             "run it as root)"
         )
-    name = _STANDARD_INPUT if options.file == "-" else options.file
     return ReplayError(
-        f"{name}: no OOM report in it (is it a kernel log? try oomd replay --journal)"
+        f"{_name(options)}: no OOM report in it (is it a kernel log? try oomd replay --journal)"
     )
+
+
+def _decisions(options: argparse.Namespace, stream: BinaryIO, printer: _Printer) -> None:
+    if options.policy:
+        raise ReplayError(
+            f"{_name(options)}: --policy goes with a kernel's report: a record holds the "
+            "candidates of its own policy, and another one might have had others"
+        )
+    printer.differed = replay_decisions(
+        _name(options), stream, printer.show, as_objects=options.json
+    )
+    sys.stdout.flush()
 
 
 def _replay(options: argparse.Namespace, printer: _Printer) -> None:
     collector = Collector()
     with ExitStack() as stack:
-        lines = _lines(options, collector, stack)
+        if options.journal:
+            lines = journal_lines(options.since)
+        else:
+            stream = _opened(options.file, stack)
+            head = _head(stream)
+            if begins_as_record(head):
+                _decisions(options, stream, printer)
+                return
+            refuse_what_is_no_text(_name(options), head)
+            lines = _lines(stream, collector, stack)
         for report in _reports(lines, collector):
             printer.add(judge(report, options.policy or ""))
     if not printer.index:
