@@ -22,6 +22,7 @@ from oomd.proc.pcp import read_pcp_kib
 from oomd.proc.root import ReadError, Root
 from oomd.proc.snapshot import CannotDecide, take_snapshot
 from oomd.proc.sysctl import read_sysctls
+from oomd.report.words import chain_words
 from oomd.settings import Settings
 from oomd.watch import Watch
 
@@ -178,6 +179,10 @@ class Guard:
         # seen to it that it is not, that is told.
         freed_enough = isinstance(event.decision, Freed)
         if trigger != MANUAL and not freed_enough and not self._watch.still(trigger):
+            if freed.called:
+                # Late, or freed by others: nobody claims it, and it is as good.
+                words = chain_words(freed, event.snapshot.page_size_bytes)
+                self.notes.append(f"nobody dies: memory came back while notifiers ran: {words}")
             return
         self._act.decided(event)
         self._watch.acted()

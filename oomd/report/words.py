@@ -5,7 +5,14 @@ from oomd.oom import Notified, NotifierChain
 from oomd.proc.probe import Probe
 from oomd.settings import PanicAction, Settings
 
-__all__ = ["freed_words", "machine_words", "notified_words", "panic_words", "threshold_words"]
+__all__ = [
+    "chain_words",
+    "freed_words",
+    "machine_words",
+    "notified_words",
+    "panic_words",
+    "threshold_words",
+]
 
 _ACTION_WORDS: dict[PanicAction, str] = {
     "sysrq": "the machine is crashed by sysrq, so that kdump sees it",
@@ -66,5 +73,11 @@ def notified_words(one: Notified, page_size_bytes: int) -> str:
 
 def freed_words(chain: NotifierChain, page_size_bytes: int) -> str:
     """Why nobody dies: who has freed how much."""
-    freed = [notified_words(one, page_size_bytes) for one in chain.results if one.claimed_pages]
-    return f"nobody dies: notifiers freed {chain.freed_pages} pages: {', '.join(freed)}"
+    claimed = tuple(one for one in chain.results if one.claimed_pages)
+    words = chain_words(chain._replace(results=claimed), page_size_bytes)
+    return f"nobody dies: notifiers freed {chain.freed_pages} pages: {words}"
+
+
+def chain_words(chain: NotifierChain, page_size_bytes: int) -> str:
+    """What each notifier claims and what was measured."""
+    return ", ".join(notified_words(one, page_size_bytes) for one in chain.results)

@@ -169,6 +169,17 @@ def test_notifiers_that_freed_enough_save_everybody_and_that_is_told(guarded: Gu
     assert event.decision.freed_pages == 100
 
 
+def test_memory_that_came_back_without_a_claim_saves_everybody_too(guarded: Guarded) -> None:
+    guarded.memory(SHORT)
+    guarded.act.freed = freed(0)
+    guarded.act.while_notifying = lambda: guarded.memory(AMPLE)
+    guarded.turn()
+    assert guarded.act.events == []
+    assert guarded.guard.notes == [
+        "nobody dies: memory came back while notifiers ran: balloon 0.0 MiB in 0 ms"
+    ]
+
+
 def test_a_claim_is_not_believed_while_memory_is_as_short(guarded: Guarded) -> None:
     guarded.memory(SHORT)
     guarded.act.freed = freed(10**9)

@@ -64,6 +64,16 @@ def test_it_holds_locked_memory_and_gives_all_of_it_back(balloon: Balloon) -> No
     assert balloon.release(event()) == 0
 
 
+def test_what_there_is_no_time_for_is_given_back_the_next_time(balloon: Balloon) -> None:
+    balloon.start()
+    fill(balloon, 0.0)
+    late = event()._replace(deadline=time.monotonic())
+    freed = [balloon.release(late) for _ in range(4)]
+    # 13 MiB in pieces of 4, from the end.
+    assert freed == [1 * MIB, 4 * MIB, 4 * MIB, 4 * MIB]
+    assert balloon.release(late) == 0
+
+
 def test_it_inflates_again_slowly_once_it_was_calm_for_long_enough(balloon: Balloon) -> None:
     balloon.start()
     fill(balloon, 0.0)
