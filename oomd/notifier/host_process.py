@@ -126,29 +126,35 @@ class Host:
 
     # --- its process
 
-    def start(self) -> None:
-        """Start the process. What goes wrong is a fault like any other."""
-        plan = self._shop.plan
+    def _spawn(self) -> socket.socket:
+        """Our end of a conversation with a new process. Raises OSError."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         fds = {"--channel": theirs.fileno(), "--plan": self._hosts.plan_fd}
         words = [word for option, fd in fds.items() for word in (option, str(fd))]
+        with theirs:
+            try:
+                self._pid = spawn(
+                    MODULE,
+                    [*words, "--plugin", str(self._number)],
+                    inherited=tuple(fds.values()),
+                    nice=0,
+                    data_bytes=self._shop.plan.plugin_memory_mib << 20,
+                    ends_with_us=True,
+                )
+            except OSError:
+                ours.close()
+                raise
+        return ours
+
+    def start(self) -> None:
+        """Start the process. What goes wrong is a fault like any other."""
         self.due = time.monotonic() + START_S
         self._faulty = self._registered = self._said_how = False
         try:
-            self._pid = spawn(
-                MODULE,
-                [*words, "--plugin", str(self._number)],
-                inherited=tuple(fds.values()),
-                nice=0,
-                data_bytes=plan.plugin_memory_mib << 20,
-                ends_with_us=True,
-            )
+            ours = self._spawn()
         except OSError as error:
-            ours.close()
             self._fault(f"its process cannot be started: {error.strerror}")
             return
-        finally:
-            theirs.close()
         self._peer = Peer(ours, self._shop.waiter, self._shop.most_bytes)
         self._shop.selector.register(ours.fileno(), selectors.EVENT_READ, self._on_ready)
 
@@ -204,18 +210,26 @@ class Host:
         if not self._hosts.storm:
             self.due = time.monotonic() + RETRY_S * self.faults
 
-    def has_died(self, how: str) -> None:
-        """Its process has ended, which nobody had asked for."""
-        due = self.due
-        if self._faulty:
-            # It was left behind before it died: that is one fault.
-            self.end()
-            self.due = due
-            return
+    def _gone(self, what: str) -> None:
+        """It has ended or hung up, which nobody had asked for."""
+        due, faulty = self.due, self._faulty
         before = "" if self._registered else " before it had registered"
-        self._said_how = True
         self.end()
-        self._fault(f"its process {how}{before}")
+        if faulty:
+            # It was left behind before it died: that is one fault.
+            self.due = due
+        else:
+            self._fault(f"{what}{before}")
+
+    def check(self) -> None:
+        """Has its process ended?"""
+        if self.has_ended():
+            # Its last words may still be there: why it cannot be loaded, for one.
+            self._on_ready()
+        how = self.has_ended()
+        if how:
+            self._said_how = True
+            self._gone(f"its process {how}")
 
     # --- what it says unasked
 
@@ -227,7 +241,7 @@ class Host:
                 self._heard(self._peer, message)
         except Broken as error:
             if str(error) == GONE:
-                self._fault(self._obituary(time.monotonic() + LAST_MOMENT_S))
+                self._gone(self._obituary(time.monotonic() + LAST_MOMENT_S))
             else:
                 self._fault(str(error))
 
@@ -245,6 +259,7 @@ class Host:
                 self.introduced = True
                 self.faults += 1
                 self._shop.say(ERR, f"plugin {failure(message)}")
+                self._said_how = True
                 self.end()
             case "switched_off":
                 self._out = "switched off"

@@ -88,9 +88,7 @@ class Hosts:
         for pid in tuple(self._seen_off):
             self._collect_one(pid)
         for host in self._hosts:
-            how = host.has_ended()
-            if how:
-                host.has_died(how)
+            host.check()
 
     def close(self) -> None:
         """End them all, without a wait."""

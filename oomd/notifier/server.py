@@ -261,7 +261,7 @@ class Server:
         shown = f"client {client.name or 'without a name'} ({client.source}): {what}"
         if not client.name:
             self._say(WARNING, f"{shown}; disconnected")
-            client.refuse(f"you {what}: see the protocol in oomd's documentation")
+            client.refuse(f"this connection {what}: see the protocol in oomd's documentation")
             return
         now = time.monotonic()
         client.faults = self._ledger.add(client.who.uid, client.name, now, at_once=at_once)
@@ -270,7 +270,7 @@ class Server:
             return
         minutes = f"{MEMORY_S / 60:g} minutes"
         self._say(WARNING, f"{shown}; disconnected, and may not come back for {minutes}")
-        client.refuse(f"{client.name} {what}, and had its last chance: come back in {minutes}")
+        client.refuse(f"{client.name}: {what}; that was its last chance, come back in {minutes}")
 
     def leave(self, client: Client) -> None:
         """Forget a client."""

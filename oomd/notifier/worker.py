@@ -17,28 +17,29 @@ from collections.abc import Callable, Iterator, Sequence
 
 from oomd import wire
 from oomd.log import ERR, INFO, WARNING, Log
-from oomd.mm_types import MemInfo
 from oomd.notifier import OomEvent
 from oomd.notifier.builtin import make
 from oomd.notifier.chain import OomNotifier, OomNotifyList, Result
+from oomd.notifier.gauge import Gauge
 from oomd.notifier.hosts import Hosts
 from oomd.notifier.plan import Plan, PlanError, parse_plan
 from oomd.notifier.server import Server, described
 from oomd.notifier.threads import STACK_BYTES, ParkedReleaser
 from oomd.notifier.waiting import SentinelGone, Waiter
 from oomd.notifier.workshop import Workshop
-from oomd.proc.meminfo import read_meminfo
-from oomd.proc.pcp import read_pcp_kib
 from oomd.proc.root import ReadError, WritableRoot
 
 __all__ = ["Worker", "main"]
 
 EXIT_OK = 0
+EXIT_TOLD = 1
 EXIT_USAGE = 2
 USAGE = "usage: python3 -m oomd.notifier.worker --channel FD --listen FD --plan FD"
 
 # With nobody to ask and nothing to watch for so long, there is no need for us.
 IDLE_S = 10.0
+# After SIGTERM: when all of oomd is told to stop, the sentinel goes first and we with it.
+TERM_S = 1.0
 # What built-in releasers may take to put things right when we end.
 CLOSE_S = 1.0
 
@@ -74,11 +75,12 @@ class Worker:
         self._plan = plan
         self._selector = selectors.DefaultSelector()
         self._waiter = Waiter(channel_fd)
+        gauge = Gauge(self._root)
         # Registered in the order of the plan; clients after that, as they come.
         planned = len(plan.builtin) + len(plan.plugins)
-        self._notifiers = OomNotifyList(self._look, planned)
+        self._notifiers = OomNotifyList(gauge.look, planned)
         shop = Workshop(
-            plan, self._notifiers, self._selector, self._waiter, self._log.say, self._most_bytes
+            plan, self._notifiers, self._selector, self._waiter, self._log.say, gauge.most_bytes
         )
         self._shop = shop
         self._builtin: list[ParkedReleaser] = []
@@ -87,45 +89,28 @@ class Worker:
         self._watching = False
         self._count = 0
         self._idle_since: float | None = None
+        self._ends: float | None = None
         self._selector.register(channel_fd, selectors.EVENT_READ, self._hear)
-
-    # --- the machine
-
-    def _look(self) -> MemInfo | None:
-        try:
-            meminfo = read_meminfo(self._root)
-        except ReadError:
-            return None
-        # What was just freed is there at first, and in neither figure.
-        pcp_kib = read_pcp_kib(self._root, self._root.page_size_bytes())
-        return meminfo._replace(
-            mem_free_kib=meminfo.mem_free_kib + pcp_kib,
-            mem_available_kib=meminfo.mem_available_kib + pcp_kib,
-        )
-
-    def _most_bytes(self) -> int:
-        meminfo = self._look()
-        # Not readable: then nothing is too much.
-        total_kib = meminfo.mem_total_kib + meminfo.swap_total_kib if meminfo else 1 << 53
-        return total_kib * 1024
 
     # --- the start
 
-    def _catch_children(self) -> None:
-        """SIGCHLD ends the sleep. Nobody is collected but by its pid."""
+    def _catch_signals(self) -> None:
+        """SIGCHLD and SIGTERM end the sleep. Nobody is collected but by its pid."""
         read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda number, frame: None)
 
-        def collect() -> None:
-            os.read(read_fd, 4096)
+        def on_signal() -> None:
+            if signal.SIGTERM in os.read(read_fd, 4096) and self._ends is None:
+                self._ends = time.monotonic() + TERM_S
             self._hosts.collect()
 
-        self._selector.register(read_fd, selectors.EVENT_READ, collect)
+        self._selector.register(read_fd, selectors.EVENT_READ, on_signal)
+        for number in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(number, lambda number, frame: None)
 
     def start(self) -> None:
         """Start everybody. What cannot be started is said, and left out."""
-        self._catch_children()
+        self._catch_signals()
         # The plugins' interpreters come up while the built-in ones take their memory.
         self._hosts.start()
         threading.stack_size(STACK_BYTES)
@@ -243,6 +228,8 @@ class Worker:
             going_on = self._settle(time.monotonic())
             while going_on:
                 going_on = self._turn()
+            if self._ends is not None:
+                return EXIT_TOLD
             self._log.say(INFO, "the worker ends: nobody has registered")
         except SentinelGone:
             pass
@@ -251,7 +238,7 @@ class Worker:
         return EXIT_OK
 
     def _next_due(self) -> float | None:
-        due = [one.due for one in self._builtin]
+        due = [self._ends, *(one.due for one in self._builtin)]
         due += [self._hosts.next_due(), self._server.next_due()]
         if self._idle_since is not None:
             due.append(self._idle_since + IDLE_S)
@@ -280,6 +267,8 @@ class Worker:
 
     def _settle(self, now: float) -> bool:
         """After the start and after each turn. False: there is nothing left to wait for."""
+        if self._ends is not None and now >= self._ends:
+            return False
         if self._hosts.introduced:
             # Not before: a client could take a plugin's name.
             self._server.open()

@@ -242,6 +242,12 @@ class DrivenWorker:
                 return line
         raise AssertionError(f"nobody said {words!r}: {self.lines}")
 
+    def rest_of_the_log(self) -> list[str]:
+        """All lines up to the end of the worker, which is waited for."""
+        for _ in self._all_lines():
+            pass
+        return self.lines
+
     def _all_lines(self) -> Iterator[str]:
         yield from tuple(self.lines)
         poll = select.poll()

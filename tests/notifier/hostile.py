@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from oomd.notifier import NOTIFY_STOP, OomEvent, oom_notifier
@@ -126,21 +127,31 @@ def moves_out(event: OomEvent) -> int:
     return 0
 
 
-@oom_notifier("says-nothing-useful")
-def nonsense(event: OomEvent, *, kind: str = "none") -> Any:
-    kinds: dict[str, object] = {
-        "none": None,
-        "str": "4096",
-        "bool": True,
-        "negative": -1,
-        "float": 4096.0,
-        "stop-negative": NOTIFY_STOP(-5),
-        "stop-str": NOTIFY_STOP("all of it"),  # type: ignore[arg-type]
-        "huge": 2**63,
-        "endless": 10**5000,
-        "more-than-there-is": 2**62,
-    }
-    return kinds[kind]
+NONSENSE: dict[str, object] = {
+    "none": None,
+    "str": "4096",
+    "bool": True,
+    "negative": -1,
+    "float": 4096.0,
+    "stop-negative": NOTIFY_STOP(-5),
+    "stop-str": NOTIFY_STOP("all of it"),  # type: ignore[arg-type]
+    "huge": 2**63,
+    "endless": 10**5000,
+    "more-than-there-is": 2**62,
+}
+
+
+def _says(kind: str) -> Callable[..., Any]:
+    @oom_notifier(f"says-{kind}")
+    def release(event: OomEvent) -> Any:
+        return NONSENSE[kind]
+
+    return release
+
+
+# One for each: says_none, says_str ...
+for _kind in NONSENSE:
+    globals()[f"says_{_kind}".replace("-", "_")] = _says(_kind)
 
 
 @oom_notifier("lies")

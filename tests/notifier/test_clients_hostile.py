@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.notifier.driven import DrivenWorker, answer_one, freed, hostile, plan, with_clients
+from oomd.notifier.server import LINES
+from tests.notifier.driven import DrivenWorker, answer_one, freed, plan, with_clients
 
 SHORT_MS = 150
 
@@ -47,7 +48,7 @@ def test_at_the_third_fault_it_has_to_go_and_stays_away(tmp_path: Path) -> None:
             assert question is not None and question["op"] == "oom"
         refused = silent.receive()
         assert refused is not None and refused["op"] == "refused"
-        assert "silent left behind: no answer within" in refused["error"]
+        assert "silent: left behind: no answer within" in refused["error"]
         assert silent.receive() is None
         assert "disconnected, and may not come back for 10 minutes" in worker.logged("disconn")
         again = worker.client().register("silent")
@@ -141,15 +142,25 @@ def test_junk_in_place_of_an_answer_ends_it_at_once(tmp_path: Path, junk: bytes)
         assert worker.client().register("bad")["op"] == "refused"
 
 
-@pytest.mark.parametrize("junk", [*JUNK, b'{"op":"freed","seq":0,"bytes":0}'], ids=len)
-def test_junk_before_it_has_registered_ends_it(tmp_path: Path, junk: bytes) -> None:
-    with DrivenWorker(tmp_path, plan(plugins=hostile("honest"))) as worker:
-        client = worker.client()
-        client.send(junk)
-        refused = client.receive()
-        assert refused is not None and refused["op"] == "refused"
-        assert client.receive() is None
-        assert worker.oom()["honest"]["claimed_bytes"] == 4096
+def test_junk_before_it_has_registered_ends_it(tmp_path: Path) -> None:
+    with DrivenWorker(tmp_path, plan()) as worker:
+        (alive,) = with_clients(worker, "alive")
+        sent = [*JUNK, b'{"op":"freed","seq":0,"bytes":0}'] * 3
+        for junk in sent:
+            client = worker.client()
+            client.send(junk)
+            refused = client.receive()
+            assert refused is not None and refused["op"] == "refused", junk
+            assert refused["error"].startswith("this connection has sent "), junk
+            assert client.receive() is None
+        worker.send_oom()
+        answer_one(alive, 100)
+        assert worker.results()[0]["claimed_bytes"] == 100
+        # Each has its line, until there are too many of them.
+        assert worker.hang_up() == 0
+        lines = worker.rest_of_the_log()
+        said = sum("without a name" in line for line in lines)
+        assert LINES / 2 < said <= 2 * LINES < len(sent)
 
 
 def test_an_empty_datagram_is_an_end(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.notifier.driven import DrivenWorker, children_of, hostile, plan, wait_gone
+from tests.notifier.hostile import NONSENSE
 
 # For a plugin that will not answer: short, since the test has to wait for it.
 SHORT_MS = 150
@@ -49,24 +50,8 @@ def between(folder: Path, attribute: str, name: str, **table: object) -> DrivenW
         ("kills_itself", "kills-itself", {}, "its process was killed by SIGKILL"),
         ("leaves", "leaves", {}, "failed: SystemExit: I have had enough"),
         ("raises", "raises", {}, r"failed: RuntimeError: a driver's bug\nin \x1b[31mtwo lines"),
-        ("nonsense", "says-nothing-useful", {"kind": "none"}, "failed: release() returned None"),
-        ("nonsense", "says-nothing-useful", {"kind": "str"}, "failed: release() returned a str"),
-        ("nonsense", "says-nothing-useful", {"kind": "bool"}, "failed: release() returned a bool"),
-        ("nonsense", "says-nothing-useful", {"kind": "float"}, "failed: release() returned a flo"),
-        ("nonsense", "says-nothing-useful", {"kind": "negative"}, "failed: release() returned a n"),
-        ("nonsense", "says-nothing-useful", {"kind": "stop-negative"}, "failed: release() return"),
-        ("nonsense", "says-nothing-useful", {"kind": "stop-str"}, "failed: release() returned a"),
-        ("nonsense", "says-nothing-useful", {"kind": "huge"}, "failed: release() returned an imp"),
-        ("nonsense", "says-nothing-useful", {"kind": "endless"}, "failed: release() returned an i"),
-        (
-            "nonsense",
-            "says-nothing-useful",
-            {"kind": "more-than-there-is"},
-            "claims 4611686018427387904 bytes, more than this machine has",
-        ),
         ("moves_out", "moves-out", {"deadline_ms": SHORT_MS}, "left behind: no answer within"),
     ],
-    ids=lambda value: str(next(iter(value.values()), "")) if isinstance(value, dict) else None,
 )
 def test_it_costs_itself_its_turn_and_is_started_anew(
     tmp_path: Path, attribute: str, name: str, table: dict[str, object], verdict: str
@@ -91,6 +76,32 @@ def test_it_costs_itself_its_turn_and_is_started_anew(
         third = worker.oom()
         assert list(third) == ["echo", name, "honest"]
         assert third[name]["verdict"].startswith(verdict)
+
+
+def test_an_answer_that_is_no_number_of_bytes_is_a_fault(tmp_path: Path) -> None:
+    attributes = [f"says_{kind}".replace("-", "_") for kind in NONSENSE]
+    tables = {"honest": {"priority": -1}}
+    plugins = hostile(*attributes, "honest")
+    with DrivenWorker(tmp_path, plan(plugins=plugins, options=tables)) as worker:
+        worker.until_registered(len(NONSENSE) + 1)
+        results = worker.oom()
+        no_number = ", not the number of bytes freed"
+        assert {name: one["verdict"] for name, one in results.items()} == {
+            "says-none": f"failed: release() returned None (no return?){no_number}",
+            "says-str": f"failed: release() returned a str{no_number}",
+            "says-bool": f"failed: release() returned a bool{no_number}",
+            "says-negative": "failed: release() returned a negative number of bytes",
+            "says-float": f"failed: release() returned a float{no_number}",
+            "says-stop-negative": "failed: release() returned a negative number of bytes",
+            "says-stop-str": f"failed: release() returned a str{no_number}",
+            "says-huge": "failed: release() returned an impossible number of bytes",
+            "says-endless": "failed: release() returned an impossible number of bytes",
+            "says-more-than-there-is": f"claims {2**62} bytes, more than this machine has",
+            "honest": "claims 4096 bytes",
+        }
+        assert {one["claimed_bytes"] for one in results.values()} == {0, 4096}
+        listed = worker.listing()
+        assert [listed[name]["faults"] for name in results] == [1] * len(NONSENSE) + [0]
 
 
 def test_one_that_was_left_behind_is_ended_when_it_is_calm(tmp_path: Path) -> None:

@@ -249,6 +249,23 @@ def test_when_the_sentinel_vanishes_in_the_middle_of_a_chain_too(tmp_path: Path)
         wait_gone(host)
 
 
+def test_told_to_end_it_ends_in_order_and_not_as_one_that_nobody_needs(tmp_path: Path) -> None:
+    with DrivenWorker(tmp_path, plan(plugins=hostile("honest"))) as worker:
+        worker.until_registered(1)
+        children = children_of(worker.pid)
+        os.kill(worker.pid, signal.SIGTERM)
+        assert worker.wait() == 1
+        for pid in children:
+            wait_gone(pid)
+
+
+def test_when_the_sentinel_is_told_to_end_too_its_word_comes_first(tmp_path: Path) -> None:
+    with DrivenWorker(tmp_path, plan()) as worker:
+        assert worker.client().register("client")["op"] == "registered"
+        os.kill(worker.pid, signal.SIGTERM)
+        assert worker.hang_up() == 0
+
+
 def test_when_the_worker_is_killed_its_hosts_go_with_it(tmp_path: Path) -> None:
     with DrivenWorker(tmp_path, plan(plugins=hostile("honest", "spins"))) as worker:
         worker.until_registered(2)
