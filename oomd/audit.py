@@ -44,6 +44,8 @@ class Question(NamedTuple):
     """Sysctls by name, as if they were set so."""
     current_pid: int = 0
     """As if this process were allocating. 0: nobody is."""
+    manual: bool = False
+    """As if it were asked for by hand, as by sysrq-f."""
 
 
 def _sysctls(root: Root, question: Question) -> Sysctls:
@@ -54,7 +56,7 @@ def _sysctls(root: Root, question: Question) -> Sysctls:
 
 
 def _control(question: Question, snapshot: Snapshot) -> OomControl:
-    oc = OomControl()
+    oc = OomControl(manual=question.manual)
     if question.memcg:
         oc = oc._replace(constraint=Constraint.MEMCG)
     elif question.nodemask is not None:

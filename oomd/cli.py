@@ -142,6 +142,7 @@ def _parser() -> _Parser:
         metavar="LIST",
         help="judge an OOM of these NUMA nodes: [cpuset:|mempolicy:]LIST",
     )
+    where.add_argument("--manual", action="store_true", help="judge an OOM asked for by sysrq-f")
     dry.add_argument(
         "--watch",
         action="store_true",
@@ -159,6 +160,7 @@ def _question(options: argparse.Namespace) -> Question:
         memcg=options.memcg or "",
         assumed=tuple(options.assume),
         current_pid=options.current or 0,
+        manual=options.manual,
     )
     if options.nodes:
         constraint, nodemask = options.nodes
@@ -218,7 +220,7 @@ def _dry_run(options: argparse.Namespace) -> ExitCode:
     if options.watch:
         if options.root or options.record:
             raise UsageError("--watch needs the live machine: not with --root or --record")
-        for name in ("memcg", "nodes", "current", "assume", "top"):
+        for name in ("memcg", "nodes", "current", "manual", "assume", "top"):
             if getattr(options, name):
                 raise UsageError(f"--watch does not go with --{name}")
         from oomd.watch_only import watch  # noqa: PLC0415

@@ -119,6 +119,19 @@ def test_panic_at_step_3(oomd: Oomd, tree: Path, policy: str, setting: int, word
     assert f"note: vm.panic_on_oom is {setting}: when memory is short, the machine is " in text
 
 
+@pytest.mark.parametrize(("policy", "verdict"), [("el7", "panic"), ("mainline", "kill")])
+def test_a_manual_oom_panics_on_el7_alone(
+    oomd: Oomd, tree: Path, policy: str, verdict: str
+) -> None:
+    dying: Row = {"pid": 20, "comm": "victim", "rss_pages": 50, "sigkill_pending": True}
+    make_root(tree, [*TASKS, dying], meminfo=AMPLE, sysctls=Sysctls(panic_on_oom=1))
+    found = oomd.json(tree, "--manual", "--policy", policy)
+    assert found["decision"]["verdict"] == verdict
+    if verdict == "kill":
+        # sysrq-f waits for nobody.
+        assert victims(found) == [(10, "chosen")]
+
+
 @pytest.mark.parametrize(
     ("policy", "message"),
     [

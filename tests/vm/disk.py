@@ -15,7 +15,7 @@ __all__ = ["GUEST_DIR", "make_disk"]
 GUEST_DIR = Path(__file__).parent / "guest"
 
 # Static programs of /usr/local/bin, and their sources.
-PROGRAMS = {"hog": ("hog.c", "hog_memory.c"), "launch": ("launch.c",)}
+PROGRAMS = {"hog": ("hog.c", "hog_memory.c", "hog_family.c"), "launch": ("launch.c",)}
 
 # Only what makes a boot slower, or writes to the console; nothing that oomd has to live with.
 MASKED_UNITS = (

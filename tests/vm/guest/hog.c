@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <linux/capability.h>
+#include <linux/mempolicy.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -42,12 +43,6 @@ void die(const char *format, ...)
 	exit(2);
 }
 
-static void say(const char *word, long pid)
-{
-	printf("%s %ld\n", word, pid);
-	fflush(stdout);
-}
-
 /* --- who it is ---------------------------------------------------------------------------- */
 
 static void set_adj(long adj)
@@ -73,11 +68,33 @@ static void drop_sys_admin(void)
 		die("capset");
 }
 
+/* Before it takes any memory, so that all of it is charged there. */
+static void join_cgroup(const char *directory)
+{
+	char path[512];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/cgroup.procs", directory);
+	file = fopen(path, "w");
+	if (!file || fputs("0", file) < 0 || fclose(file))
+		die("%s", path);
+}
+
+static void bind_memory(unsigned long nodes)
+{
+	if (syscall(SYS_set_mempolicy, MPOL_BIND, &nodes, 8 * sizeof(nodes)))
+		die("set_mempolicy");
+}
+
 /* In this order: each step may take away what the one before it needed. */
 static void become(void)
 {
 	if (opt.name && prctl(PR_SET_NAME, opt.name))
 		die("prctl");
+	if (opt.cgroup)
+		join_cgroup(opt.cgroup);
+	if (opt.bind)
+		bind_memory(opt.bind);
 	if (opt.has_adj)
 		set_adj(opt.adj);
 	if (opt.mlock && mlockall(MCL_CURRENT | MCL_FUTURE))
@@ -88,56 +105,6 @@ static void become(void)
 		drop_sys_admin();
 	if (opt.userns && unshare(CLONE_NEWUSER))
 		die("unshare");
-}
-
-/* --- relatives ---------------------------------------------------------------------------- */
-
-static void pause_forever(void)
-{
-	for (;;)
-		pause();
-}
-
-/* A child with memory of its own. It takes it after the fork, and says so through the pipe. */
-static void make_child(void)
-{
-	int ready[2];
-	char byte = 0;
-
-	if (pipe(ready))
-		die("pipe");
-	pid_t pid = fork();
-	if (pid < 0)
-		die("fork");
-	if (pid == 0) {
-		grow(opt.child_mib);
-		if (write(ready[1], &byte, 1) != 1)
-			die("write");
-		pause_forever();
-	}
-	if (read(ready[0], &byte, 1) != 1)
-		die("read");
-	close(ready[0]);
-	close(ready[1]);
-	say("child", pid);
-}
-
-static int sharer(void *unused)
-{
-	(void)unused;
-	pause_forever();
-	return 0;
-}
-
-/* Another process (its own pid and signals) on the same memory. */
-static void make_sharer(void)
-{
-	static char stack[65536] __attribute__((aligned(16)));
-	pid_t pid = clone(sharer, stack + sizeof(stack), CLONE_VM | SIGCHLD, NULL);
-
-	if (pid < 0)
-		die("clone");
-	say("share", pid);
 }
 
 /* --- what it does ------------------------------------------------------------------------- */
@@ -165,9 +132,16 @@ static void *live(void *unused)
 	(void)unused;
 	for (long i = 0; i < opt.children; i++)
 		make_child();
+	for (long i = 0; i < opt.threads; i++)
+		make_thread();
 	grow(opt.mib);
+	take_pages(opt.pages);
+	if (opt.swap_out)
+		swap_out();
 	if (opt.share)
 		make_sharer();
+	if (opt.vfork)
+		vfork_forever();
 	say("ready", getpid());
 
 	if (opt.exit_after_ready)
@@ -178,7 +152,7 @@ static void *live(void *unused)
 		sigwait(&usr1, &signal_number);
 	}
 	if (opt.forever || opt.grow_on_usr1)
-		grow(-1);
+		grow(opt.grow_mib ? opt.grow_mib : -1);
 	if (opt.write)
 		write_forever(opt.write);
 	pause_forever();
@@ -202,7 +176,8 @@ static void live_without_leader(void)
 enum {
 	MIB_OPT = 256, RATE, CHILDREN, CHILD_MIB, ADJ, UID, NAME, WRITE, ON_USR1,
 	RANDOM, FOREVER, HOLD, SHARE, EXIT_LEADER, PGTABLES, MLOCK, SHMEM,
-	DROP_SYS_ADMIN, EXIT_AFTER_READY, USERNS,
+	DROP_SYS_ADMIN, EXIT_AFTER_READY, USERNS, PAGES, GROW_MIB, SWAP_OUT, THREADS,
+	GRANDCHILD, VFORK, CGROUP, BIND,
 };
 
 static const struct option OPTIONS[] = {
@@ -226,6 +201,14 @@ static const struct option OPTIONS[] = {
 	{ "drop-sys-admin", no_argument, NULL, DROP_SYS_ADMIN },
 	{ "exit-after-ready", no_argument, NULL, EXIT_AFTER_READY },
 	{ "userns", no_argument, NULL, USERNS },
+	{ "pages", required_argument, NULL, PAGES },		/* on top of --mib */
+	{ "grow-mib", required_argument, NULL, GROW_MIB },	/* what --on-usr1 and --forever stop at */
+	{ "swap-out", no_argument, NULL, SWAP_OUT },		/* all that it holds, before "ready" */
+	{ "threads", required_argument, NULL, THREADS },	/* idle ones */
+	{ "grandchild", no_argument, NULL, GRANDCHILD },	/* each child has a child as large */
+	{ "vfork", no_argument, NULL, VFORK },			/* and wait for the child for ever */
+	{ "cgroup", required_argument, NULL, CGROUP },		/* a directory to join first */
+	{ "bind", required_argument, NULL, BIND },		/* a bitmask of NUMA nodes */
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -264,6 +247,14 @@ static void take_option(int option)
 	case DROP_SYS_ADMIN: opt.drop_sys_admin = true; break;
 	case EXIT_AFTER_READY: opt.exit_after_ready = true; break;
 	case USERNS: opt.userns = true; break;
+	case PAGES: opt.pages = number(optarg); break;
+	case GROW_MIB: opt.grow_mib = number(optarg); break;
+	case SWAP_OUT: opt.swap_out = true; break;
+	case THREADS: opt.threads = number(optarg); break;
+	case GRANDCHILD: opt.grandchild = true; break;
+	case VFORK: opt.vfork = true; break;
+	case CGROUP: opt.cgroup = optarg; break;
+	case BIND: opt.bind = number(optarg); break;
 	default: exit(2); /* getopt has said what is wrong */
 	}
 }

@@ -27,14 +27,24 @@ static void fill_random(uint64_t *page)
 	}
 }
 
-static void take_mib(void)
+/* What is held, so that it can be swapped out: the last of so many mappings. */
+#define MAPPINGS_KNOWN 4096
+static struct {
+	char *memory;
+	size_t size;
+} mappings[MAPPINGS_KNOWN];
+static size_t mappings_made;
+
+static void take(size_t size)
 {
 	int flags = MAP_ANONYMOUS | (opt.shmem ? MAP_SHARED : MAP_PRIVATE);
-	char *memory = mmap(NULL, MIB, PROT_READ | PROT_WRITE, flags, -1, 0);
+	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);
 
 	if (memory == MAP_FAILED)
-		die("mmap of 1 MiB");
-	for (size_t at = 0; at < MIB; at += PAGE) {
+		die("mmap of %zu bytes", size);
+	mappings[mappings_made % MAPPINGS_KNOWN].memory = memory;
+	mappings[mappings_made++ % MAPPINGS_KNOWN].size = size;
+	for (size_t at = 0; at < size; at += PAGE) {
 		if (opt.random)
 			fill_random((uint64_t *)(memory + at));
 		else
@@ -70,7 +80,7 @@ void grow(long mib)
 		if (opt.pgtables)
 			take_mib_of_pgtables();
 		else
-			take_mib();
+			take(MIB);
 		if (!opt.rate)
 			continue;
 		next.tv_nsec += 1000000000L / opt.rate;
@@ -78,4 +88,19 @@ void grow(long mib)
 		next.tv_nsec %= 1000000000L;
 		clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &next, NULL);
 	}
+}
+
+void take_pages(long pages)
+{
+	if (pages)
+		take(pages * PAGE);
+}
+
+void swap_out(void)
+{
+	size_t known = mappings_made < MAPPINGS_KNOWN ? mappings_made : MAPPINGS_KNOWN;
+
+	for (size_t i = 0; i < known; i++)
+		if (madvise(mappings[i].memory, mappings[i].size, MADV_PAGEOUT))
+			die("madvise");
 }
