@@ -22,6 +22,12 @@ PYTHON = "/opt/oomd/current/bin/python"
 CHAIN_DEADLINE_MS = 1000
 DEADLINES = f"[notifiers]\ndeadline_ms = 200\nchain_deadline_ms = {CHAIN_DEADLINE_MS}\n"
 
+# Emulated, and with others on the same processors: what frees memory takes its time.
+PATIENT = "[notifiers]\ndeadline_ms = 5000\nchain_deadline_ms = 10000\n"
+# How far a hog of a fixed size goes beyond the threshold. Less than half of what is left there,
+# which the chain is not waited for; and it stays there.
+BEYOND_MIB = 8
+
 HEAD = """
 import os, threading, time
 from oomd.notifier import OomEvent, oom_notifier
@@ -29,7 +35,7 @@ from oomd.notifier import OomEvent, oom_notifier
 @oom_notifier("strange")
 def release(event: OomEvent) -> int:
 """
-LYING = f"{HEAD}    return 10**12\n"
+LYING = f"{HEAD}    return 64 << 20\n"
 HANGING = f"{HEAD}    time.sleep(3600)\n    return 0\n"
 CRASHING = f"{HEAD}    os.kill(os.getpid(), 11)\n    return 0\n"
 LEAKING = f"{HEAD}    hoard = []\n    while True:\n        hoard.append(bytearray(1 << 20))\n"
@@ -66,9 +72,9 @@ def registered(guard: Guarded, name: str) -> None:
     guard.wait_said(rf"^notifiers, by priority: .*{name} ")
 
 
-def beyond(guard: Guarded, mib: int) -> int:
-    """The size of a hog that takes this much more than the threshold leaves it."""
-    return guard.to_limit_mib() + mib
+def too_much_mib(guard: Guarded) -> int:
+    """The size of a hog that crosses the threshold and stops."""
+    return guard.to_limit_mib() + BEYOND_MIB
 
 
 def latency_ms(guard: Guarded) -> int:
@@ -91,18 +97,18 @@ def check_survived(guard: Guarded, name: str, figure: Keep) -> None:
 
 
 def test_a_hog_of_a_fixed_size_dies_where_nobody_gives_memory_back(guard: Guarded) -> None:
-    process = guard.machine.start(f"hog --mib {beyond(guard, 30)} --hold")
-    guard.wait_said(r"^decided at \w+: kill \d+ \(hog\)")
+    process = guard.machine.start(f"hog --mib {too_much_mib(guard)} --hold")
+    guard.wait_said(r"^decided at \w+: kill \d+ \(hog, ")
     assert process.wait().returncode == -9
 
 
 def test_the_balloon_saves_a_hog_of_a_fixed_size(guard: Guarded, figure: Keep) -> None:
-    guard.configure("[notifiers.balloon]\nsize_mib = 100\nreinflate_after_s = 600\n")
+    guard.configure(f"{PATIENT}[notifiers.balloon]\nsize_mib = 100\nreinflate_after_s = 600\n")
     guard.wait_said(r"^notifiers, by priority: balloon \(80\)")
     guard.machine.run(
         "until grep -q '^Mlocked: *1[0-9][0-9][0-9][0-9][0-9] kB' /proc/meminfo; do sleep 0.1; done"
     )
-    hog = guard.hog(f"--mib {beyond(guard, 30)} --hold")
+    hog = guard.hog(f"--mib {too_much_mib(guard)} --hold")
     check_survived(guard, "balloon", figure)
     assert hog.alive
 
@@ -111,8 +117,7 @@ def test_cold_memory_of_another_cgroup_saves_a_hog(guard: Guarded, figure: Keep)
     # MemAvailable alone, as a machine whose swap is kept for cold memory is run.
     guard.configure(
         "[exhaustion]\nswap_free_percent = 100\n"
-        '[notifiers.memory_reclaim]\ncgroups = ["/cold.slice"]\ndeadline_ms = 5000\n'
-        "[notifiers]\nchain_deadline_ms = 10000\n"
+        f'{PATIENT}[notifiers.memory_reclaim]\ncgroups = ["/cold.slice"]\ndeadline_ms = 5000\n'
     )
     registered(guard, "memory_reclaim")
     with guard.zram_swap(200):
@@ -120,7 +125,7 @@ def test_cold_memory_of_another_cgroup_saves_a_hog(guard: Guarded, figure: Keep)
             "systemd-run --quiet --scope --slice=cold.slice hog --mib 120 --hold --name cold"
         )
         cold.wait_line(r"^ready \d+$")
-        hog = guard.hog(f"--mib {beyond(guard, 20)} --hold --rate 30")
+        hog = guard.hog(f"--mib {too_much_mib(guard)} --hold --rate 30")
         check_survived(guard, "memory_reclaim", figure)
         assert hog.alive
         assert cold.poll() is None
@@ -141,9 +146,10 @@ def test_a_client_gives_memory_back_on_request(
     else:
         guard.machine.put("/run/cache.py", (EXAMPLES / "cache.py").read_bytes())
         command = f"{PYTHON} /run/cache.py example-cache 100"
+    guard.configure(PATIENT)
     cache = guard.machine.start(command)
     registered(guard, "example-cache")
-    hog = guard.hog(f"--mib {beyond(guard, 30)} --hold")
+    hog = guard.hog(f"--mib {too_much_mib(guard)} --hold")
     check_survived(guard, "example-cache", figure)
     assert hog.alive
     assert cache.poll() is None
@@ -156,6 +162,7 @@ def test_a_client_gives_memory_back_on_request(
 
 
 def test_an_installed_plugin_is_found_and_called(guard: Guarded, figure: Keep) -> None:
+    guard.machine.run(["mkdir", "-p", "/root/plugin"])
     for path in sorted(PACKAGE.iterdir()):
         if path.is_file():
             guard.machine.put(f"/root/plugin/{path.name}", path.read_bytes())
@@ -165,13 +172,14 @@ def test_an_installed_plugin_is_found_and_called(guard: Guarded, figure: Keep) -
     )
     try:
         guard.machine.run(
-            "mkdir -p /dev/shm/sweep && for n in 1 2 3 4 5; do head -c 20M /dev/zero > /dev/shm/sweep/$n; done"
+            "mkdir -p /dev/shm/sweep && cd /dev/shm/sweep && "
+            "for n in 1 2 3 4 5; do head -c 20M /dev/zero > $n; done"
         )
         guard.configure(
-            '[notifiers.tmpfs-sweep]\nfolders = ["/dev/shm/sweep"]\ndeadline_ms = 1000\n'
+            f'{PATIENT}[notifiers.tmpfs-sweep]\nfolders = ["/dev/shm/sweep"]\ndeadline_ms = 5000\n'
         )
         registered(guard, "tmpfs-sweep")
-        hog = guard.hog(f"--mib {beyond(guard, 30)} --hold")
+        hog = guard.hog(f"--mib {too_much_mib(guard)} --hold")
         check_survived(guard, "tmpfs-sweep", figure)
         assert hog.alive
     finally:
