@@ -14,7 +14,7 @@ from oomd.mm.constraint import case_of
 from oomd.mm.out_of_memory import out_of_memory
 from oomd.mm.policy import Policy
 from oomd.mm_types import MemInfo, Snapshot, Task
-from oomd.oom import Constraint, Freed, NotifierChain, OomControl
+from oomd.oom import Constraint, CurrentTask, Freed, NotifierChain, OomControl
 from oomd.proc.allocating import AllocatingSampler
 from oomd.proc.memcg import read_memcg
 from oomd.proc.meminfo import read_meminfo
@@ -106,24 +106,30 @@ class Guard:
 
     # --- deciding
 
-    def _control(self, now_ms: int, manual: bool) -> OomControl:
+    def _control(self, current: CurrentTask | None, manual: bool) -> OomControl:
         control = self._act.control()._replace(manual=manual)
-        current = self._sampler.latest(now_ms, self._settings.watch.current_max_age_ms)
         if self._settings.watch.cgroup:
             control = control._replace(constraint=Constraint.MEMCG)
         return control._replace(current=current)
 
-    def _seek_current(self, now_ms: int) -> None:
+    def _current(self) -> CurrentTask | None:
+        return self._sampler.latest(monotonic_ms(), self._settings.watch.current_max_age_ms)
+
+    def _seek_current(self) -> CurrentTask | None:
         """Somebody is to die for allocating, and nobody was seen at it: look, for a bounded time.
 
-        One look meets a thread in direct reclaim about one time in ten.
+        One look meets a thread in direct reclaim about one time in ten. As long as kswapd keeps
+        up there is none: then it is the one whose process takes most.
         """
+        now_ms = monotonic_ms()
         end_ms = now_ms + SEEK_MS
-        while now_ms < end_ms:
-            if self._sampler.latest(now_ms, self._settings.watch.current_max_age_ms):
-                return
+        self._sampler.seek()
+        while (current := self._current()) is None and now_ms < end_ms:
             self._sampler.sample(now_ms)
             now_ms = monotonic_ms()
+        # Asked in any case: it ends the counting.
+        taker = self._sampler.taker(now_ms)
+        return current or taker
 
     def decide(self, trigger: str, look: Look, freed: NotifierChain) -> Event:
         """Read the machine and decide. Raises ``CannotDecide`` or ``ReadError``.
@@ -132,9 +138,9 @@ class Guard:
         """
         cgroup = self._settings.watch.cgroup
         sysctls = read_sysctls(self._root)
-        if sysctls.oom_kill_allocating_task and trigger != MANUAL and not cgroup:
-            self._seek_current(look.now_ms)
-        control = self._control(monotonic_ms(), trigger == MANUAL)
+        seeks = sysctls.oom_kill_allocating_task and trigger != MANUAL and not cgroup
+        current = self._seek_current() if seeks else self._current()
+        control = self._control(current, trigger == MANUAL)
         page_size_bytes = self._root.page_size_bytes()
         memcg = None
         if cgroup:

@@ -40,7 +40,7 @@ class Constraint(Enum):
 
 
 class CurrentTask(NamedTuple):
-    """Who is allocating: a thread last seen in direct reclaim (PF_MEMALLOC)."""
+    """Who is allocating: a thread last seen in direct reclaim (PF_MEMALLOC), or the next best."""
 
     pid: int
     tid: int
@@ -51,6 +51,10 @@ class CurrentTask(NamedTuple):
     """Nobody saw it allocate: a what-if question."""
     starttime_ticks: int = 0
     """Of the process: whoever holds the pid by now may be somebody else."""
+    took_pages: int = 0
+    """Above 0: nobody was seen reclaiming, and its process took most while one was sought."""
+    took_ms: int = 0
+    """In how long."""
 
     @property
     def ident(self) -> TaskId:

@@ -61,6 +61,17 @@ def _process_of(current: CurrentTask, snapshot: Snapshot) -> Task | None:
     return next((task for task in snapshot.tasks if task.ident == current.ident), None)
 
 
+def _how_seen(current: CurrentTask) -> str:
+    """How it is known that this one allocates."""
+    if current.assumed:
+        return "assumed"
+    # Unlike the kernel: it is called by the one that allocates. A daemon acts before anybody has
+    # to reclaim, and takes the one that will have to first.
+    if current.took_pages:
+        return f"not reclaiming; took most: {current.took_pages} pages in {current.took_ms} ms"
+    return f"PF_MEMALLOC, {current.seen_ms_ago} ms ago"
+
+
 def _memcg_has_no_killer(case: Case, trace: _Trace) -> str:
     """``mem_cgroup_oom()``, before any step: why nobody is killed, or an empty string."""
     reason = ""
@@ -119,7 +130,7 @@ def _current_is_dying(case: Case, snapshot: Snapshot, trace: _Trace) -> Task | N
     seen: dict[str, Value] = {
         "pid": current.pid,
         "tid": current.tid,
-        "seen": "assumed" if current.assumed else f"PF_MEMALLOC, {current.seen_ms_ago} ms ago",
+        "seen": _how_seen(current),
     }
     process = _process_of(current, snapshot)
     if process is None or process.exit_state:
@@ -171,7 +182,7 @@ def _allocating_task(
         trace.add(MANUAL_CURRENT if case.oc.manual else NO_CURRENT, **detail)
         return None
     task = _process_of(case.oc.current, snapshot)
-    detail["pid"] = case.oc.current.pid
+    detail |= {"pid": case.oc.current.pid, "seen": _how_seen(case.oc.current)}
     if task is None:
         trace.add("current has gone", **detail)
         return None

@@ -1,7 +1,8 @@
-"""Who is ``current``? Threads in direct reclaim (PF_MEMALLOC), sampled.
+"""Who is ``current``? Threads in direct reclaim (PF_MEMALLOC), sampled; else who takes most.
 
 A user thread with PF_MEMALLOC set is reclaiming memory for an allocation of its own right now, so
-it is likely the one to call out_of_memory(). A single look meets it about one time in ten.
+it is likely the one to call out_of_memory(). A single look meets it about one time in ten, and as
+long as kswapd keeps up nobody reclaims directly: whoever takes most will have to first.
 """
 
 import time
@@ -10,6 +11,7 @@ from typing import Final, NamedTuple
 
 from oomd.mm_types import PF_EXITING, PF_KTHREAD, PF_MEMALLOC
 from oomd.oom import CurrentTask
+from oomd.proc.page_counts import REMEMBERED, PageCounts
 from oomd.proc.root import ReadError, Root
 from oomd.proc.task import Stat, parse_stat, parse_status
 
@@ -19,11 +21,12 @@ __all__ = ["AllocatingSampler"]
 # 300 ms in all: one sample must not eat the machine it guards.
 BUDGET_US: Final = 5000
 
-# Threads whose faults are remembered: 100 bytes each, in memory that is locked.
-REMEMBERED: Final = 4096
-
 # A count older than this is forgotten.
-STALE_MS: Final = 10_000
+STALE_MS: Final = 1000
+
+# Who takes less while it is sought is not what memory runs out of: a small program's start takes
+# as much.
+TAKER_FLOOR_KIB: Final = 1024
 
 
 class _Thread(NamedTuple):
@@ -32,6 +35,8 @@ class _Thread(NamedTuple):
     starttime_ticks: int
     """Of the process."""
     stat: Stat
+    growth_pages: int
+    """What its process has taken since the last round."""
 
 
 class AllocatingSampler:
@@ -43,10 +48,8 @@ class AllocatingSampler:
         self._root = root
         self.budget_us = budget_us
         """How long one sample may take."""
-        self._remembered = remembered
+        self._counts = PageCounts(remembered)
         self._round: Iterator[_Thread | None] | None = None
-        self._faults: dict[int, int] = {}
-        self._faults_before: dict[int, int] = {}
         self._sampled_at_ms = 0
         self._seen: CurrentTask | None = None
         self._seen_at_ms = 0
@@ -67,80 +70,75 @@ class AllocatingSampler:
             if leader is None or leader.flags & PF_KTHREAD:
                 yield None
                 continue
+            growth = self._counts.count(pid, leader, self._sampled_at_ms)
             if leader.num_threads == 1:
-                yield _Thread(pid, pid, leader.starttime_ticks, leader)
+                yield _Thread(pid, pid, leader.starttime_ticks, leader, growth)
                 continue
-            try:
-                tids = self._root.listdir(f"proc/{pid}/task")
-            except ReadError:
-                continue
-            for tid in tids:
-                # Anew for the leader, too: the process's file counts the faults of all threads.
+            for tid in self._tids(pid):
                 stat = self._stat(f"proc/{pid}/task/{tid}/stat")
-                if stat is None or not tid.isdecimal():
+                if stat is None:
                     yield None
                 else:
-                    yield _Thread(pid, int(tid), leader.starttime_ticks, stat)
+                    yield _Thread(pid, tid, leader.starttime_ticks, stat, growth)
 
-    def _growth(self, thread: _Thread) -> int:
-        """Faults since the last round. A thread that was not known then has grown by 0."""
-        faults = thread.stat.faults
-        if len(self._faults) < self._remembered:
-            self._faults[thread.tid] = faults
-        return faults - self._faults_before.get(thread.tid, faults)
+    def _tids(self, pid: int) -> list[int]:
+        try:
+            return [int(tid) for tid in self._root.listdir(f"proc/{pid}/task") if tid.isdecimal()]
+        except ReadError:
+            return []
 
     def _begin_round(self, now_ms: int) -> Iterator[_Thread | None]:
         """The round to go on with, or a new one."""
         if now_ms - self._sampled_at_ms > STALE_MS:
             # What grew since the last storm says nothing about this one.
-            self._round, self._faults, self._faults_before = None, {}, {}
+            self._round = None
+            self._counts.forget()
         self._sampled_at_ms = now_ms
         if self._round is None:
             self._round = self._walk()
-            self._faults, self._faults_before = {}, self._faults
+            self._counts.begin_round()
         return self._round
 
-    def _hits(self, now_ms: int) -> Iterator[tuple[int, _Thread]]:
-        """Allocating threads and their growth, until the time is up or the round is done."""
+    def _hits(self, now_ms: int) -> Iterator[_Thread]:
+        """Allocating threads, until the time is up or the round is done."""
         end_ns = time.monotonic_ns() + self.budget_us * 1000
         for thread in self._begin_round(now_ms):
-            if thread is not None:
-                growth = self._growth(thread)
-                if thread.stat.flags & PF_MEMALLOC:
-                    yield growth, thread
+            if thread is not None and thread.stat.flags & PF_MEMALLOC:
+                yield thread
             if time.monotonic_ns() >= end_ns:
                 return
         self._round = None
 
-    def _sigkill_pending(self, thread: _Thread) -> bool:
-        path = f"proc/{thread.pid}/task/{thread.tid}/status"
+    def _sigkill_pending(self, pid: int, tid: int) -> bool:
+        path = f"proc/{pid}/task/{tid}/status"
         try:
             return parse_status(self._root.read_record(path)).sigkill_pending
         except ReadError:
             return False
 
+    def _current(self, pid: int, tid: int, starttime_ticks: int, stat: Stat) -> CurrentTask:
+        return CurrentTask(
+            pid=pid,
+            tid=tid,
+            seen_ms_ago=0,
+            sigkill_pending=self._sigkill_pending(pid, tid),
+            exiting=bool(stat.flags & PF_EXITING),
+            starttime_ticks=starttime_ticks,
+        )
+
     def sample(self, now_ms: int) -> None:
-        """One look, no longer than the budget; of several threads the one with most new faults.
+        """One look, no longer than the budget; of several threads the one whose process takes most.
 
         ``now_ms`` is the caller's clock, kept for ``latest()``. Raises nothing.
         """
         try:
-            best = max(self._hits(now_ms), key=lambda hit: hit[0], default=None)
+            best = max(self._hits(now_ms), key=lambda hit: hit.growth_pages, default=None)
         except ReadError:
             self._round = None
             return
-        if best is None:
-            return
-        thread = best[1]
-        self._seen_at_ms = now_ms
-        self._seen = CurrentTask(
-            pid=thread.pid,
-            tid=thread.tid,
-            seen_ms_ago=0,
-            sigkill_pending=self._sigkill_pending(thread),
-            exiting=bool(thread.stat.flags & PF_EXITING),
-            starttime_ticks=thread.starttime_ticks,
-        )
+        if best is not None:
+            self._seen_at_ms = now_ms
+            self._seen = self._current(best.pid, best.tid, best.starttime_ticks, best.stat)
 
     def latest(self, now_ms: int, max_age_ms: int) -> CurrentTask | None:
         """The last thread seen allocating, unless that was longer ago than ``max_age_ms``."""
@@ -148,6 +146,39 @@ class AllocatingSampler:
         if self._seen is None or not 0 <= age_ms <= max_age_ms:
             return None
         return self._seen._replace(seen_ms_ago=age_ms)
+
+    # --- where nobody is seen allocating
+
+    def seek(self) -> None:
+        """From now on, sum up what each process takes, for ``taker()``."""
+        self._counts.seek()
+
+    def _living_thread(self, pid: int, leader: Stat) -> tuple[int, Stat] | None:
+        """A thread that stands for the process: the leader, unless it is exiting before others."""
+        if leader.flags & PF_EXITING and leader.num_threads > 1:
+            for tid in self._tids(pid):
+                stat = self._stat(f"proc/{pid}/task/{tid}/stat")
+                if stat is not None and not stat.flags & PF_EXITING:
+                    return tid, stat
+        return None if leader.state in ("Z", "X", "x") else (pid, leader)
+
+    def taker(self, now_ms: int) -> CurrentTask | None:
+        """Who has taken most since ``seek()``, if that is worth the name; the seeking ends."""
+        floor_pages = TAKER_FLOOR_KIB * 1024 // self._root.page_size_bytes()
+        for taken in self._counts.takers():
+            if taken.pages < floor_pages:
+                break
+            pid, starttime_ticks = taken.ident
+            leader = self._stat(f"proc/{pid}/stat")
+            if leader is None or leader.starttime_ticks != starttime_ticks:
+                continue
+            thread = self._living_thread(pid, leader)
+            # The dead take no more: the next one will be out of memory.
+            if thread is not None:
+                current = self._current(pid, thread[0], starttime_ticks, thread[1])
+                took_ms = now_ms - taken.since_ms
+                return current._replace(took_pages=taken.pages, took_ms=took_ms)
+        return None
 
     def close(self) -> None:
         """Let go of the round in hand: it refers back to us, and nobody collects cycles."""

@@ -7,7 +7,6 @@ import pytest
 
 from oomd.event import MANUAL
 from oomd.mm.policy import EL7, MAINLINE
-from oomd.mm_types import PF_MEMALLOC, Sysctls
 from oomd.oom import Constraint, Freed, Kill, NoneKillable, Notified, NotifierChain, OomControl
 from oomd.settings import LogSettings, Settings, WatchSettings
 from tests.audit.machines import AMPLE, DB, HOG, INIT, SHORT, TASKS
@@ -191,28 +190,7 @@ def test_a_claim_is_not_believed_while_memory_is_as_short(guarded: Guarded) -> N
     )
 
 
-# --- who is current
-
-
-def test_the_allocating_task_is_found_and_dies_for_it_if_the_sysctl_says_so(
-    tmp_path: Path,
-) -> None:
-    allocating: Row = {"pid": 20, "comm": "alloc", "rss_pages": 9, "flags": PF_MEMALLOC}
-    sysctls = Sysctls(oom_kill_allocating_task=1)
-    guarded = Guarded(tmp_path, tasks=[*TASKS, allocating], sysctls=sysctls)
-    guarded.memory(SHORT)
-    guarded.turn()
-    (event,) = guarded.act.events
-    assert isinstance(event.decision, Kill)
-    assert event.decision.chosen.pid == 20
-    assert event.case.oc.current is not None
-
-
-def test_nobody_allocating_is_nobody_allocating(guarded: Guarded) -> None:
-    guarded.memory(SHORT)
-    guarded.turn()
-    (event,) = guarded.act.events
-    assert event.case.oc.current is None
+# --- who is under way
 
 
 def test_who_is_under_way_is_told_to_the_decision(guarded: Guarded) -> None:

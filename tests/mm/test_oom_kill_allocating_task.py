@@ -32,6 +32,29 @@ def test_current_dies_unscored(policy: Policy) -> None:
 
 @pytest.mark.parametrize("policy", BOTH, ids=lambda policy: policy.name)
 @pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({}, "PF_MEMALLOC, 5 ms ago"),
+        ({"assumed": True}, "assumed"),
+        (
+            {"took_pages": 700, "took_ms": 503},
+            "not reclaiming; took most: 700 pages in 503 ms",
+        ),
+    ],
+)
+def test_the_trace_says_how_current_is_known(
+    policy: Policy, how: dict[str, Any], words: str
+) -> None:
+    control = OomControl(current=current_of(ALLOCATING, **how))
+    decision = judge(policy, HOG, ALLOCATING, oc=control, sysctls=ON)
+    assert isinstance(decision, Kill)
+    assert decision.chosen == ALLOCATING
+    assert decision.trace[1].detail["seen"] == words
+    assert decision.trace[3].detail["seen"] == words
+
+
+@pytest.mark.parametrize("policy", BOTH, ids=lambda policy: policy.name)
+@pytest.mark.parametrize(
     ("current", "why"),
     [
         (ALLOCATING._replace(oom_score_adj=-1000), "oom_score_adj -1000"),

@@ -1,0 +1,94 @@
+"""Who is current to the loop: seen in direct reclaim, or who takes most; and what comes of it."""
+
+from pathlib import Path
+
+import pytest
+
+from oomd.event import Event
+from oomd.mm_types import PF_MEMALLOC, Sysctls
+from oomd.oom import Kill
+from oomd.proc.allocating import AllocatingSampler
+from tests.audit.machines import SHORT, TASKS
+from tests.guard.fake_act import Guarded
+from tests.roots import Row, make_root
+
+ON = Sysctls(oom_kill_allocating_task=1)
+WORST = 10
+SMALL: Row = {"pid": 20, "comm": "small", "rss_pages": 9}
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is sought for long."""
+    monkeypatch.setattr("oomd.guard.SEEK_MS", 50)
+
+
+def killed(event: Event) -> tuple[int, str]:
+    """Who, and in which words."""
+    assert isinstance(event.decision, Kill)
+    return event.decision.chosen.pid, event.decision.message
+
+
+def taking(path: Path, monkeypatch: pytest.MonkeyPatch, sysctls: Sysctls) -> Guarded:
+    """Nobody is in direct reclaim, and the small one takes 600 pages between two looks."""
+    guarded = Guarded(path, tasks=[*TASKS, SMALL], sysctls=sysctls)
+    look = AllocatingSampler.sample
+    faults = 0
+
+    def sample(sampler: AllocatingSampler, now_ms: int) -> None:
+        nonlocal faults
+        look(sampler, now_ms)
+        faults += 600
+        make_root(path, [*TASKS, {**SMALL, "faults": faults}], meminfo=SHORT, sysctls=sysctls)
+
+    monkeypatch.setattr(AllocatingSampler, "sample", sample)
+    guarded.memory(SHORT)
+    return guarded
+
+
+def test_the_allocating_task_is_found_and_dies_for_it_if_the_sysctl_says_so(
+    tmp_path: Path,
+) -> None:
+    allocating: Row = {**SMALL, "flags": PF_MEMALLOC}
+    guarded = Guarded(tmp_path, tasks=[*TASKS, allocating], sysctls=ON)
+    guarded.memory(SHORT)
+    guarded.turn()
+    (event,) = guarded.act.events
+    assert killed(event) == (20, "Out of memory (oom_kill_allocating_task)")
+    assert event.case.oc.current is not None
+    assert event.case.oc.current.took_pages == 0
+
+
+def test_where_nobody_reclaims_who_takes_most_dies_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guarded = taking(tmp_path, monkeypatch, ON)
+    guarded.turn()
+    (event,) = guarded.act.events
+    assert killed(event) == (20, "Out of memory (oom_kill_allocating_task)")
+    current = event.case.oc.current
+    assert current is not None
+    assert current.took_pages >= 600
+    assert current.took_ms >= 50
+
+
+def test_where_nobody_reclaims_or_takes_the_worst_dies(tmp_path: Path) -> None:
+    guarded = Guarded(tmp_path, sysctls=ON)
+    guarded.memory(SHORT)
+    guarded.turn()
+    (event,) = guarded.act.events
+    assert killed(event) == (WORST, "Out of memory")
+    assert event.case.oc.current is None
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_who_takes_most_is_nobody_where_it_is_not_to_die_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_hand: bool
+) -> None:
+    guarded = taking(tmp_path, monkeypatch, ON if by_hand else Sysctls())
+    if by_hand:
+        guarded.guard.ask()
+    guarded.turn()
+    (event,) = guarded.act.events
+    assert killed(event) == (WORST, "Out of memory")
+    assert event.case.oc.current is None
