@@ -32,6 +32,8 @@ __all__ = ["Act", "Guard", "monotonic_ms"]
 BLIND_MS = 100
 # With vm.oom_kill_allocating_task, the decision may be late by this much for want of current.
 SEEK_MS = 500
+# Between two looks for it at least this long, and as long as a look takes.
+SEEK_PAUSE_MS = 10
 # How much of the machine one sample of threads may take; the next goes on where it stopped.
 SAMPLE_BUDGET_US = 5_000
 SEEK_BUDGET_US = 20_000
@@ -123,10 +125,16 @@ class Guard:
         """
         now_ms = monotonic_ms()
         end_ms = now_ms + SEEK_MS
+        pause_ms = SEEK_PAUSE_MS
         self._sampler.seek()
         while (current := self._current()) is None and now_ms < end_ms:
-            self._sampler.sample(now_ms)
+            # kswapd may have another processor to itself: at our priority, looking without a
+            # pause takes the last one from the very task that is sought.
+            time.sleep(pause_ms / 1000)
+            begin_ms = monotonic_ms()
+            self._sampler.sample(begin_ms)
             now_ms = monotonic_ms()
+            pause_ms = max(now_ms - begin_ms, SEEK_PAUSE_MS)
         # Asked in any case: it ends the counting.
         taker = self._sampler.taker(now_ms)
         return current or taker
