@@ -131,7 +131,7 @@ def _list(options: argparse.Namespace) -> int:
         running = not isinstance(error, NobodyThere)
         why = str(error) if running else "oomd is not running"
         notifiers = _configured(_planned(options.config))
-        note = f"{why}; what is configured:" if notifiers else f"{why}, and nothing is configured"
+        note = f"{why}; {'what is configured:' if notifiers else 'nothing is configured'}"
     if options.json:
         fields = [{k: v for k, v in one.items() if k != "op"} for one in notifiers]
         print(json.dumps({"schema": 1, "running": running, "notifiers": fields}, indent=2))

@@ -17,6 +17,8 @@ from oomd.client.protocol import (
     Refused,
     Registration,
     log,
+    receive,
+    send_first,
 )
 
 __all__ = ["AsyncOomClient"]
@@ -62,7 +64,7 @@ class AsyncOomClient(Protocol):
         try:
             async with asyncio.timeout(ANSWER_S):
                 await loop.sock_connect(self._connection, self.path)
-                await loop.sock_sendall(self._connection, self._register())
+                send_first(self._connection, self._register())
                 while not isinstance(granted := await self._receive(), Registration):
                     pass
         except BaseException as error:
@@ -93,7 +95,12 @@ class AsyncOomClient(Protocol):
     async def _receive(self) -> OomEvent | Registration | None:
         assert self._connection is not None
         loop = asyncio.get_running_loop()
-        return self._read(await loop.sock_recv(self._connection, wire.MAX_BYTES + 1))
+        try:
+            data = await loop.sock_recv(self._connection, wire.MAX_BYTES + 1)
+        except ConnectionResetError:
+            # The reason comes after the error: see receive().
+            data = receive(self._connection)
+        return self._read(data)
 
     async def _pause(self, delay_s: float) -> None:
         try:

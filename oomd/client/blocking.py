@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
-from oomd import wire
 from oomd.client.protocol import (
     ANSWER_S,
     REFUSED_DELAY_S,
@@ -17,6 +16,8 @@ from oomd.client.protocol import (
     Refused,
     Registration,
     log,
+    receive,
+    send_first,
 )
 
 __all__ = ["OomClient"]
@@ -66,7 +67,7 @@ class OomClient(Protocol):
         try:
             connection.settimeout(ANSWER_S)
             connection.connect(self.path)
-            connection.send(self._register())
+            send_first(connection, self._register())
             while not isinstance(granted := self._receive(), Registration):
                 pass
             connection.settimeout(None)
@@ -95,7 +96,7 @@ class OomClient(Protocol):
 
     def _receive(self) -> OomEvent | Registration | None:
         assert self._connection is not None
-        return self._read(self._connection.recv(wire.MAX_BYTES + 1))
+        return self._read(receive(self._connection))
 
     def __iter__(self) -> Iterator[OomEvent]:
         """Each event as it comes, until :meth:`close`. Raises Refused.

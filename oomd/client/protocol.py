@@ -20,6 +20,8 @@ __all__ = [
     "Refused",
     "Registration",
     "log",
+    "receive",
+    "send_first",
     "unreachable",
 ]
 
@@ -72,6 +74,25 @@ class Registration(NamedTuple):
     """Lower than asked for if the administrator bounds it for programs that are not root's."""
     deadline_ms: int
     """How long an event may take to answer."""
+
+
+def receive(connection: socket.socket) -> bytes:
+    """The next datagram; empty at the end. Raises OSError."""
+    try:
+        return connection.recv(wire.MAX_BYTES + 1)
+    except ConnectionResetError:
+        # Hung up on with our last message unread. The kernel tells of that before it hands over
+        # what oomd has said to it: why.
+        return connection.recv(wire.MAX_BYTES + 1)
+
+
+def send_first(connection: socket.socket, data: bytes) -> None:
+    """The first message of a connection. Raises OSError."""
+    try:
+        connection.send(data)
+    except (BrokenPipeError, ConnectionResetError):
+        # Turned away at the door: the reason is there to be read.
+        pass
 
 
 def unreachable(path: str, error: OSError, patience_s: float = ANSWER_S) -> NotRunning:

@@ -4,7 +4,7 @@ import socket
 from typing import Any
 
 from oomd import wire
-from oomd.client.protocol import ANSWER_S, NotRunning, Refused, unreachable
+from oomd.client.protocol import ANSWER_S, NotRunning, Refused, receive, send_first, unreachable
 
 __all__ = ["ask"]
 
@@ -19,8 +19,8 @@ def ask(path: str, message: wire.Message, patience_s: float = ANSWER_S) -> list[
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
             connection.settimeout(patience_s)
             connection.connect(path)
-            connection.send(wire.encode(message))
-            while data := connection.recv(wire.MAX_BYTES + 1):
+            send_first(connection, wire.encode(message))
+            while data := receive(connection):
                 answer = wire.decode(data)
                 if answer["op"] == "end":
                     return answers

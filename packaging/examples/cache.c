@@ -11,6 +11,7 @@
  */
 #define _DEFAULT_SOURCE
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -117,18 +118,27 @@ static int answer(int fd, const char *message)
     return send_text(fd, text);
 }
 
+/* The next datagram, with an end. Turned away, oomd's last word follows upon ECONNRESET. */
+static ssize_t receive(int fd, char *text, size_t size)
+{
+    ssize_t length = recv(fd, text, size - 1, 0);
+
+    if (length < 0 && errno == ECONNRESET)
+        length = recv(fd, text, size - 1, 0);
+    if (length >= 0)
+        text[length] = '\0';
+    return length;
+}
+
 /* Until the connection ends. Returns whether to come back. */
 static int talk(int fd, const char *name, int priority)
 {
     char text[MESSAGE_BYTES + 1];
-    ssize_t length;
-
     snprintf(text, sizeof text,
              "{\"op\":\"register\",\"api\":1,\"name\":\"%s\",\"priority\":%d}", name, priority);
-    if (send_text(fd, text) < 0)
-        return 1;
-    while ((length = recv(fd, text, sizeof text - 1, 0)) > 0) {
-        text[length] = '\0';
+    /* Where that fails, oomd has hung up, and may have said why. */
+    send_text(fd, text);
+    while (receive(fd, text, sizeof text) > 0) {
         if (is(text, "refused")) {
             fprintf(stderr, "refused: %s\n", text);
             return 0;

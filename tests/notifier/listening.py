@@ -22,6 +22,10 @@ class Talk:
     def hear(self) -> dict[str, Any]:
         return wire.decode(self._connection.recv(wire.MAX_BYTES + 1))
 
+    def await_message(self) -> None:
+        """Until there is one to be heard. It stays unheard."""
+        self._connection.recv(1, socket.MSG_PEEK)
+
     def heard_end(self) -> bool:
         return self._connection.recv(wire.MAX_BYTES + 1) == b""
 

@@ -1,6 +1,7 @@
 """oomd.client over a real socket: registering, answering, being refused, coming back."""
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,16 @@ from queue import Queue
 
 import pytest
 
-from oomd.client import NotRunning, OomClient, OomEvent, Refused, Registration, protocol
+from oomd.client import (
+    ClientError,
+    NotRunning,
+    OomClient,
+    OomEvent,
+    Refused,
+    Registration,
+    protocol,
+)
+from oomd.client.question import ask
 from tests.notifier.listening import PATIENCE_S, Listening
 
 
@@ -137,6 +147,22 @@ def test_refused(daemon: Listening) -> None:
     assert str(error) == "x: the name is taken"
 
 
+@pytest.mark.parametrize("what", ["register", "ask"])
+def test_turned_away_unheard_it_says_why(daemon: Listening, what: str) -> None:
+    def work() -> object:
+        if what == "ask":
+            return ask(daemon.path, {"op": "list"})
+        return OomClient("x", path=daemon.path).connect()
+
+    with in_thread(work) as ended:
+        with daemon.accept() as talk:
+            talk.await_message()
+            talk.say(op="refused", error="too many programs")
+        error = ended.get(timeout=PATIENCE_S)
+    assert isinstance(error, Refused)
+    assert str(error).endswith("too many programs")
+
+
 def test_disconnected_for_its_faults(daemon: Listening) -> None:
     client = OomClient("x", path=daemon.path)
     with in_thread(lambda: list(client)) as ended, daemon.accept() as talk:
@@ -244,3 +270,23 @@ def test_the_environment_names_another_socket(
 ) -> None:
     monkeypatch.setenv("OOMD_NOTIFY_SOCKET", daemon.path)
     assert OomClient("x").path == daemon.path
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (b'{"op":"refused","error":"only root may"}', "^only root may$"),
+        (b"[]", "a message that is not a JSON object: is this oomd"),
+        (b"", "was closed by oomd before it had answered"),
+    ],
+)
+def test_a_question_that_is_not_answered(daemon: Listening, answer: bytes, problem: str) -> None:
+    with in_thread(lambda: ask(daemon.path, {"op": "list"})) as ended, daemon.accept() as talk:
+        assert talk.hear() == {"op": "list"}
+        if answer:
+            talk.say_bytes(answer)
+        else:
+            talk.close()
+        error = ended.get(timeout=PATIENCE_S)
+    assert isinstance(error, ClientError)
+    assert re.search(problem, str(error))

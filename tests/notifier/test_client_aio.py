@@ -114,10 +114,13 @@ def test_no_daemon(tmp_path: Path) -> None:
         asyncio.run(main())
 
 
-def test_refused(daemon: Listening) -> None:
+@pytest.mark.parametrize("heard", [True, False])
+def test_refused(daemon: Listening, heard: bool) -> None:
     async def main() -> None:
         def talk_with(talk: Talk) -> None:
-            talk.hear()
+            talk.await_message()
+            if heard:
+                talk.hear()
             talk.say(op="refused", error="no")
 
         other = beside(daemon, talk_with)

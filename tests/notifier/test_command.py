@@ -129,7 +129,7 @@ def test_list_without_a_daemon(
 
 
 def test_list_of_nothing(run: Run, nowhere: list[str], drop_in: Callable[[str, str], Path]) -> None:
-    words = "oomd is not running, and nothing is configured\n"
+    words = "oomd is not running; nothing is configured\n"
     assert run(*nowhere)[:2] == (0, words)
 
 

@@ -103,13 +103,18 @@ def test_a_cache_stops_when_its_time_is_up(command: list[str], tmp_path: Path) -
         assert talk.hear()["bytes"] == 0
 
 
-def test_the_c_cache_that_is_refused_says_so_and_ends(c_cache: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("heard", [True, False])
+def test_the_c_cache_that_is_refused_says_so_and_ends(
+    c_cache: str, tmp_path: Path, heard: bool
+) -> None:
     command = [c_cache, "example", "1"]
     with Listening(tmp_path / "notify.sock") as daemon, running(command, daemon.path) as process:
         with daemon.accept() as talk:
-            talk.hear()
+            talk.await_message()
+            if heard:
+                talk.hear()
             talk.say(op="refused", error="the name is taken")
-            assert process.wait(PATIENCE_S) == 1
+        assert process.wait(PATIENCE_S) == 1
 
 
 def test_the_drop_in_empties_its_folder_oldest_first(tmp_path: Path) -> None:
