@@ -8,7 +8,7 @@ may be under way at once. What fits nowhere is left out; what is doubtful is mar
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 
-from oomd.replay.facts import Fact
+from oomd.replay.facts import Fact, Header
 from oomd.replay.kernel_report import KernelReport, Named
 from oomd.replay.lines import fact, unfinished
 from oomd.replay.prefix import Logged, logged, pieces
@@ -36,12 +36,12 @@ class _Pending:
         self.text = first.text
         self.count = 1
 
+    def goes_on_with(self, following: Logged) -> bool:
+        """The rest has no prefix of its own; but the kernel may print oom-kill: in two records."""
+        return not following.prefixed or following.text.startswith(",")
+
     def join(self, following: Logged, columns: tuple[str, ...]) -> Fact | None:
-        """What both say together, or None: then this line goes on, or was none."""
-        # The kernel itself may print the oom-kill: line in two records.
-        if following.prefixed and self.first.prefixed and not following.text.startswith(","):
-            self.count = WRAPPED_PIECES
-            return None
+        """What both say together, or None: then it goes on still, or is nothing."""
         self.count += 1
         # Wrapped in the middle of a word, or between two.
         for joint in ("", " "):
@@ -52,6 +52,18 @@ class _Pending:
         return None
 
 
+def _several(text: str, columns: tuple[str, ...]) -> list[Fact]:
+    """The facts of several lines in one: a table's columns are known from the middle on."""
+    found = []
+    for piece in pieces(text):
+        one = fact(logged(piece).text, columns)
+        if isinstance(one, Header):
+            columns = one.columns
+        if one is not None:
+            found.append(one)
+    return found
+
+
 class Collector:
     """Takes lines in their order and gives back reports, each when it is known to be whole."""
 
@@ -60,6 +72,7 @@ class Collector:
         self._victims: OrderedDict[str, deque[Named]] = OrderedDict()
         self._pending: dict[str, _Pending] = {}
         self._busy: set[str] = set()
+        self._last: Logged | None = None
 
     @property
     def busy(self) -> bool:
@@ -87,32 +100,43 @@ class Collector:
         while len(self._victims) > STREAMS_KEPT:
             self._victims.popitem(last=False)
 
+    def _joined(self, key: str, line: Logged, columns: tuple[str, ...]) -> Fact | None:
+        """What the line says as the rest of the one before it."""
+        pending = self._pending.get(key)
+        if pending is None or not pending.goes_on_with(line):
+            return None
+        found = pending.join(line, columns)
+        if found is not None or pending.count >= WRAPPED_PIECES:
+            del self._pending[key]
+        return found
+
     def _facts(self, key: str, stream: Stream, line: Logged) -> list[Fact]:
         """What a line says: nothing, one thing, or several that a logger has made one line."""
         text, columns = line.text, stream.columns
-        pending = self._pending.get(key)
         whole = fact(text, columns)
         if "#012" in text or "\n" in text:
+            several = _several(text, columns)
             # One thing alone may have a newline in its comm.
-            parts = [fact(logged(piece).text, columns) for piece in pieces(text)]
-            several = [part for part in parts if part is not None]
             if len(several) > 1 or whole is None:
                 return several
+        if whole is None:
+            whole = self._joined(key, line, columns)
         if whole is not None:
             self._pending.pop(key, None)
             return [whole]
-        if pending is not None:
-            whole = pending.join(line, columns)
-            if whole is not None or pending.count >= WRAPPED_PIECES:
-                del self._pending[key]
-            if whole is not None:
-                return [whole]
-        elif unfinished(text):
-            self._pending[key] = _Pending(line)
+        if line.prefixed or key not in self._pending:
+            self._pending.pop(key, None)
+            if unfinished(text) or (line.prefixed and stream.busy):
+                self._pending[key] = _Pending(line)
         return []
 
     def feed(self, number: int, line: Logged) -> Iterator[KernelReport]:
         """Take line ``number``; the reports that are whole now."""
+        if line.prefixed:
+            self._last = line
+        elif self._last is not None:
+            # The rest of a line, or of a record that has several.
+            line = line._replace(stream=self._last.stream, origin=self._last.origin)
         # A quotation, by a program that reads the kernel's log too.
         if line.origin == "other":
             return

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from datetime import datetime
 from typing import BinaryIO, NoReturn
 
@@ -94,21 +94,26 @@ def _opened(name: str, stack: ExitStack) -> BinaryIO:
     return stack.enter_context(os.fdopen(open_log(name), "rb"))
 
 
-def _progress(stream: BinaryIO, stack: ExitStack) -> Callable[[int], None]:
+def _bar(stream: BinaryIO, printer: "_Printer", stack: ExitStack) -> Callable[[int], None]:
     """Shows how far it is, on a terminal."""
     if not sys.stderr.isatty():
         return lambda size: None
-    from oomd.replay.progress import show_progress  # noqa: PLC0415  rich takes its time
+    from oomd.replay.progress import Bar  # noqa: PLC0415  rich takes its time
 
-    return stack.enter_context(show_progress(stream))
+    bar = Bar(stream)
+    stack.callback(bar.end)
+    printer.aside = bar.aside
+    return bar.advance
 
 
-def _lines(stream: BinaryIO, collector: Collector, stack: ExitStack) -> Iterator[Line]:
+def _lines(
+    stream: BinaryIO, collector: Collector, printer: "_Printer", stack: ExitStack
+) -> Iterator[Line]:
     """A log that was named, as lines."""
     if is_kernel_ring(stream.fileno()):
         os.set_blocking(stream.fileno(), False)
         return kernel_ring(stream.fileno())
-    return text_lines(stream, lambda: collector.busy, _progress(stream, stack))
+    return text_lines(stream, lambda: collector.busy, _bar(stream, printer, stack))
 
 
 def _head(stream: BinaryIO) -> bytes:
@@ -142,6 +147,8 @@ class _Printer:
             from rich.console import Console  # noqa: PLC0415  rich takes its time
 
             self._console = Console(highlight=False)
+        self.aside: Callable[[], AbstractContextManager[None]] = nullcontext
+        """Entered while something is printed."""
         self.agreed = self.differed = self.not_judged = self.by_oomd = 0
 
     @property
@@ -169,11 +176,12 @@ class _Printer:
 
     def add(self, judgement: Judgement) -> None:
         self._count(judgement)
-        if self._as_objects:
-            print(json.dumps(as_json(self.index, judgement)))
-            return
-        for shown in as_text(self.index, judgement):
-            self.show(shown)
+        with self.aside():
+            if self._as_objects:
+                print(json.dumps(as_json(self.index, judgement)))
+                return
+            for shown in as_text(self.index, judgement):
+                self.show(shown)
 
     def end(self) -> None:
         if not self._as_objects:
@@ -217,9 +225,10 @@ def _replay(options: argparse.Namespace, printer: _Printer) -> None:
                 _decisions(options, stream, printer)
                 return
             refuse_what_is_no_text(_name(options), head)
-            lines = _lines(stream, collector, stack)
+            lines = _lines(stream, collector, printer, stack)
         for report in _reports(lines, collector):
             printer.add(judge(report, options.policy or ""))
+    # The bar has gone.
     if not printer.index:
         raise _nothing_found(options)
     printer.end()

@@ -184,7 +184,7 @@ def unshown(report: KernelReport, profile: Profile, reading: Reading) -> tuple[s
     if reading.total.missing and reading.total.pages is None:
         notes.append(f"totalpages is not known: the report does not show {reading.total.missing}")
     victim, row = report.victim_row(), chosen_row(report)
-    if report.sacrifices and report.killed and row is not None:
+    if report.score is not None and report.killed and row is not None:
         if victim is None:
             notes.append(f"the victim {_name(report.killed[0])} has no row: a child made since")
         elif victim.tgid != row.tgid:
@@ -192,7 +192,7 @@ def unshown(report: KernelReport, profile: Profile, reading: Reading) -> tuple[s
                 f"{_name(victim)} died for it: whose child it is, the report does not show"
             )
     if constraint_of(report) is not Constraint.NONE and not report.constraint:
-        if report.memory_limit_kib is None:
+        if not report.of_memcg:
             notes.append("that its nodes were limited is concluded from mems_allowed")
     return tuple(notes)
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from oomd.replay.kernel_report import Invoked, Named, Row
+from oomd.replay.kernel_report import Invoked, Limit, Named, Row
 
 __all__ = [
     "Buddy",
@@ -15,7 +15,6 @@ __all__ = [
     "Header",
     "HugePages",
     "Killed",
-    "Limit",
     "Lost",
     "MemInfoBegins",
     "MemcgOf",
@@ -56,13 +55,6 @@ class MemcgOf(NamedTuple):
     """Whose limit was hit."""
 
     path: str
-
-
-class Limit(NamedTuple):
-    """``memory|memory+swap|swap: usage ..., limit NkB``."""
-
-    which: str
-    limit_kib: int
 
 
 class Zone(NamedTuple):
@@ -119,7 +111,6 @@ class Chosen(NamedTuple):
     message: str
     chosen: Named
     score: int
-    sacrifices: bool
 
 
 class Killed(NamedTuple):

@@ -11,7 +11,6 @@ from oomd.replay.facts import (
     Header,
     HugePages,
     Killed,
-    Limit,
     MemcgOf,
     NoneKillable,
     Pages,
@@ -22,7 +21,7 @@ from oomd.replay.facts import (
     SysRq,
     Zone,
 )
-from oomd.replay.kernel_report import KernelReport, Named
+from oomd.replay.kernel_report import KernelReport, Limit, Named
 
 __all__ = ["fill_in"]
 
@@ -44,10 +43,8 @@ def _memory(report: KernelReport, found: Fact) -> None:
             report.memory_nodes.add(nid)
         case MemcgOf(path=path):
             report.memcg = report.memcg or path
-        case Limit(which=which, limit_kib=kib):
-            name = {"memory": "memory", "memory+swap": "memsw", "swap": "swap"}[which]
-            if getattr(report, f"{name}_limit_kib") is None:
-                setattr(report, f"{name}_limit_kib", kib)
+        case Limit():
+            report.limits.setdefault(found.which, found)
 
 
 def _add_killed(report: KernelReport, victim: Named) -> None:
@@ -65,7 +62,7 @@ def _outcome(report: KernelReport, found: Fact) -> None:
             report.chosen = found.chosen
         case Chosen():
             report.message, report.chosen = found.message, found.chosen
-            report.score, report.sacrifices = found.score, found.sacrifices
+            report.score = found.score
         case Killed():
             report.message = report.message or found.message
             if not report.killed:

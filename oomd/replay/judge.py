@@ -73,10 +73,14 @@ def _same(report: KernelReport, answer: Answer) -> bool:
             return False
 
 
-def _reaped(report: KernelReport, answer: Answer) -> int | None:
-    """The chosen one, if an earlier report of the log has killed it: the kernel passes over it."""
+def _reaped(report: KernelReport, profile: Profile, answer: Answer) -> int | None:
+    """The chosen one, if an earlier report of the log has killed it: the kernel passes over it.
+
+    Mainline waits, and prints nothing, until it has been reaped or given up: that there is a report
+    says that it was. el7 knows no such thing.
+    """
     decision = answer.decision
-    if not isinstance(decision, Kill):
+    if not isinstance(decision, Kill) or profile.policy.exiting_aborts:
         return None
     pids = {decision.chosen.pid, decision.chosen.mm_tid}
     for one in report.earlier_victims:
@@ -95,7 +99,9 @@ def _answers(
         answers = tuple(
             _answer(report, profile, Assumed(pages, discounted, passed_over)) for pages in bounds
         )
-        reaped = {_reaped(report, one) for one in answers if not _same(report, one)} - {None}
+        reaped = {_reaped(report, profile, one) for one in answers if not _same(report, one)} - {
+            None
+        }
         new = frozenset(pid for pid in reaped if pid is not None) - passed_over
         if not new or len(passed_over) >= _PASSED_OVER_AT_MOST:
             return answers, passed_over

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-__all__ = ["Invoked", "KernelReport", "Kind", "Named", "Row", "Table"]
+__all__ = ["Invoked", "KernelReport", "Kind", "Limit", "Named", "Row", "Table"]
 
 Kind = Literal["global", "memcg", "cpuset", "mempolicy", "sysrq", "panic"]
 
@@ -29,6 +29,14 @@ class Invoked(NamedTuple):
     order: int
     """-1: asked for by sysrq-f (4.2 on)."""
     oom_score_adj: int
+
+
+class Limit(NamedTuple):
+    """``memory|memory+swap|swap: usage NkB, limit NkB``: of the memory cgroup."""
+
+    which: str
+    usage_kib: int
+    limit_kib: int
 
 
 class Row(NamedTuple):
@@ -109,11 +117,8 @@ class KernelReport:
     """Of current: a list of nodes."""
     memcg: str = ""
     """The path of the one whose limit was hit."""
-    memory_limit_kib: int | None = None
-    memsw_limit_kib: int | None = None
-    """v1, memory + swap. None: not printed."""
-    swap_limit_kib: int | None = None
-    """v2. None: not printed."""
+    limits: dict[str, Limit] = field(default_factory=dict)
+    """By what is limited: ``memory``, v1 ``memory+swap``, v2 ``swap``, as far as printed."""
 
     # --- who could be chosen, and who was
     table: Table = field(default_factory=Table)
@@ -125,9 +130,7 @@ class KernelReport:
     """The words before ``: Kill process`` or ``: Killed process``."""
     chosen: Named | None = None
     score: int | None = None
-    """Only where the kernel may sacrifice a child: before 5.1."""
-    sacrifices: bool = False
-    """It says ``or sacrifice child``."""
+    """``score N or sacrifice child``: only of kernels that may do so (before 5.1)."""
     killed: list[Named] = field(default_factory=list)
     """The victim first, then who died with it."""
     killed_total_vm_kib: int | None = None
@@ -155,6 +158,11 @@ class KernelReport:
         return self.table.find(self.killed[0].pid) if self.killed else None
 
     @property
+    def of_memcg(self) -> bool:
+        """It shows the figures of a memory cgroup, not those of the machine."""
+        return "memory" in self.limits
+
+    @property
     def settled(self) -> bool:
         """It says what came of it."""
         ended = self.none_killable or self.exiting is not None
@@ -163,7 +171,7 @@ class KernelReport:
     @property
     def has_memory(self) -> bool:
         """It shows what ``totalpages`` was made from."""
-        if self.memory_limit_kib is not None:
+        if self.of_memcg:
             return True
         return None not in (self.ram_pages, self.reserved_pages, self.swap_total_kib)
 

@@ -21,7 +21,6 @@ from oomd.replay.facts import (
     Header,
     HugePages,
     Killed,
-    Limit,
     Lost,
     MemcgOf,
     MemInfoBegins,
@@ -35,7 +34,7 @@ from oomd.replay.facts import (
     SysRq,
     Zone,
 )
-from oomd.replay.kernel_report import Invoked, Named, Row
+from oomd.replay.kernel_report import Invoked, Limit, Named, Row
 
 __all__ = ["fact", "unfinished"]
 
@@ -62,7 +61,7 @@ _CPU = re.compile(
 _SYSRQ = re.compile(r"moom_callback|Manual OOM")
 _MEMINFO = re.compile(r"(?:^|\s)Mem-Info:\s*$")
 _MEMCG = re.compile(r"killed as a result of limit of (.*)$")
-_LIMIT = re.compile(r"(memory|memory\+swap|swap): usage \d+kB, limit (\d+)kB, failcnt")
+_LIMIT = re.compile(r"(memory|memory\+swap|swap): usage (\d+)kB, limit (\d+)kB, failcnt")
 _ZONE = re.compile(r"(?:Node (\d+) |(?:^|\s))(DMA|DMA32|Normal|HighMem|Movable|Device) free:\d+kB")
 _PRESENT = re.compile(r" present:(\d+)kB")
 _BUDDY = re.compile(r"(?:DMA|DMA32|Normal|HighMem|Movable): \d+\*(\d+)kB")
@@ -72,14 +71,14 @@ _SWAP = re.compile(r"(?:^|\s)Total swap = (\d+)kB\s*$")
 _HEADER = re.compile(r"\[ *pid *\] +uid +tgid +(total_vm .*?) +name\s*$")
 _SUMMARY = re.compile(
     r"oom-kill:constraint=(CONSTRAINT_\w+),nodemask=(\(null\)|[\d,-]*),cpuset=.*,"
-    r"mems_allowed=([\d,-]*)(?:,global_oom|,oom_memcg=(.*?))?(?:,task_memcg=.*)?"
+    r"mems_allowed=([\d,-]*)(?:,global_oom|,oom_memcg=(.*?))?(?:,task_memcg=.*?)?"
     r",task=(.*),pid=(\d+),uid=-?\d+\s*$",
     re.DOTALL,
 )
 _KILL = re.compile(
     r"(?P<message>(?:Memory cgroup o|O)ut of memory(?: \(oom_kill_allocating_task\))?)?"
     r"(?(message): )Kill process (?P<pid>\d+) \((?P<comm>.*)\) "
-    r"(?:score (?P<score>\d+)(?P<child> or sacrifice child)?|(?P<sharer>sharing same memory))",
+    r"(?:score (?P<score>\d+) or sacrifice child|(?P<sharer>sharing same memory))",
     re.DOTALL,
 )
 _KILLED = re.compile(
@@ -141,7 +140,7 @@ def _invoked(text: str) -> Invoked | None:
     if found is None:
         return None
     return Invoked(
-        comm=text[: found.start()],
+        comm=text[: found.start()].strip(),
         gfp_mask=int(found["mask"], 16),
         gfp_words=found["words"] is not None,
         nodemask=found["nodes"] or "",
@@ -157,7 +156,7 @@ def _kill(text: str) -> Chosen | Sharer | None:
     named = Named(int(found["pid"]), found["comm"])
     if found["sharer"]:
         return Sharer(named)
-    return Chosen(found["message"] or "", named, int(found["score"]), bool(found["child"]))
+    return Chosen(found["message"] or "", named, int(found["score"]))
 
 
 def _killed(text: str) -> Killed | None:
@@ -202,7 +201,7 @@ def _memory(text: str) -> Fact | None:
     """What ``show_mem()`` and a memcg's figures say."""
     found = _LIMIT.search(text)
     if found is not None:
-        return Limit(found[1], int(found[2]))
+        return Limit(found[1], int(found[2]), int(found[3]))
     found = _PAGES.search(text)
     if found is not None:
         return Pages(found[2], int(found[1]))
@@ -235,7 +234,11 @@ def _outcome(text: str) -> Fact | None:
     found = _GROUP.search(text)
     if found is not None:
         return Group(found[1])
-    return _panic(text) or (Lost() if _LOST.search(text) else None)
+    # Some of these records have no field, and so are false.
+    panic = _panic(text)
+    if panic is not None:
+        return panic
+    return Lost() if _LOST.search(text) else None
 
 
 def _beginning(text: str) -> Fact | None:
@@ -244,8 +247,10 @@ def _beginning(text: str) -> Fact | None:
     if found is not None:
         return Cpu(Named(int(found[1]), found[2]), found[3])
     found = _HEADER.search(text)
-    if found is not None:
-        return Header(tuple(found[1].split()))
+    columns = tuple(found[1].split()) if found is not None else ()
+    # As each kernel has them: two names that were wrapped into one are not what they seem.
+    if {"total_vm", "rss", "oom_score_adj"} <= set(columns):
+        return Header(columns)
     return SysRq() if _SYSRQ.search(text) else None
 
 

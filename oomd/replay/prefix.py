@@ -53,7 +53,7 @@ _ISO = re.compile(
     r"((?:[^\W\d]\w{1,3} )?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?"
     r"(?:Z|[+-]\d\d:?\d\d| [A-Z]{3,5}(?= ))?) ?"
 )
-_HOST_TAG = re.compile(r"(\S+) ([^\s:\[\]]+)(?:\[\d+\])?: ?")
+_HOST_TAG = re.compile(r"([\w.:%-]{1,255}) ([^\s:\[\]]+)(?:\[\d+\])?: ?")
 _KERNEL_TAG = re.compile(r"kernel(?:\[\d+\])?: ?")
 # RFC 5424: HOST APP PROCID MSGID, structured data.
 _RFC5424 = re.compile(r"(\S+) (\S+) \S+ \S+ (?:-|(?:\[[^\]]*\])+) ?")
@@ -122,7 +122,9 @@ class _Cutter:
         found = self.take(_SYSLOG) or self.take(_ISO)
         if found is not None:
             self.when = found[1]
-            self.name(rfc5424)
+            # dmesg alone writes a comma, and nobody's name.
+            if "," not in found[1]:
+                self.name(rfc5424)
         else:
             # journalctl -o short-monotonic has the clock first, then host and program.
             clock = self.take(_CLOCK)
@@ -152,10 +154,12 @@ def logged(line: str) -> Logged:
             return found
     cutter = _Cutter(line)
     cutter.cut()
-    text = line[cutter.at :].rstrip("\r\n")
+    line = line.rstrip("\r\n")
+    if not (cutter.when or cutter.origin or cutter.caller):
+        # The blanks in front may be the middle of a line that was wrapped.
+        return Logged(line)
     stream = f"{cutter.host} {cutter.caller}".strip()
-    prefixed = bool(cutter.when or cutter.origin or cutter.caller)
-    return Logged(text, stream, cutter.origin, cutter.when, prefixed)
+    return Logged(line[cutter.at :], stream, cutter.origin, cutter.when, True)
 
 
 def _text_of(value: Any) -> str:

@@ -53,12 +53,12 @@ def _is_el7(report: KernelReport, release: tuple[int, int] | None) -> bool:
     # No line that names the kernel: its table does, by the columns of its time.
     if report.table.columns:
         return "nr_ptes" in report.table.columns and "nr_pmds" not in report.table.columns
-    return report.sacrifices
+    return report.score is not None
 
 
 def _as_of(report: KernelReport, release: tuple[int, int] | None) -> Policy:
     """Mainline as that kernel had it."""
-    changes: dict[str, Any] = {"child_sacrifice": report.sacrifices}
+    changes: dict[str, Any] = {"child_sacrifice": report.score is not None}
     for until, before in _UNTIL:
         if release is not None and release < until:
             changes |= before
@@ -69,7 +69,7 @@ def profile_of(report: KernelReport, asked: str = "") -> Profile:
     """The report's own policy, or the profile that is asked for, as it is."""
     release = _release(report.kernel)
     own = EL7 if _is_el7(report, release) else _as_of(report, release)
-    memcg = report.memory_limit_kib is not None
+    memcg = report.of_memcg
     # RHEL 8 is 4.18 with much of 5.x in it.
     sure = release is not None and release >= _SCAN_ORDER
     order_is_shown = sure if own is not EL7 or memcg else True

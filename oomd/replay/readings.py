@@ -67,21 +67,11 @@ def _scored(report: KernelReport, row: Row, policy: Policy, score: int) -> _Scor
 
 
 def _samples(low: int, high: int) -> list[int]:
-    """Figures from ``low`` to ``high``, dense where they are small."""
+    """Figures from ``low`` to ``high``, dense where they are small, and whole thousands."""
     step = (high / low) ** (1 / _SAMPLES)
-    inner = (round(low * step**n) for n in range(1, _SAMPLES))
-    return [low, *(one for one in inner if low < one < high), high]
-
-
-def _edge(scored: _Scored, capable: bool, misfit: int, fit: int) -> int:
-    """The fitting figure next to ``misfit``."""
-    while abs(fit - misfit) > 1:
-        middle = (fit + misfit) // 2
-        if scored.at(middle, capable) == scored.score:
-            fit = middle
-        else:
-            misfit = middle
-    return fit
+    inner = [round(low * step**n) for n in range(1, _SAMPLES)]
+    inner += [pages // 1000 * 1000 for pages in inner]
+    return [low, *sorted({pages for pages in inner if low < pages < high}), high]
 
 
 def _fitting(scored: _Scored, total: Total, capable: bool) -> Total | None:
@@ -102,11 +92,10 @@ def _fitting(scored: _Scored, total: Total, capable: bool) -> Total | None:
     if True not in fits:
         return None
     first, last = fits.index(True), len(fits) - 1 - fits[::-1].index(True)
-    # To the page: on, between a figure that does not fit and one that does.
-    if first > 0:
-        low = _edge(scored, capable, samples[first - 1], samples[first])
-    if last + 1 < len(samples):
-        high = _edge(scored, capable, samples[last + 1], samples[last])
+    # Up to the next figures that do not fit. Between them not all fit: oom_score_adj counts whole
+    # thousands of totalpages.
+    low = samples[max(first - 1, 0)] + (first > 0)
+    high = samples[min(last + 1, len(samples) - 1)] - (last + 1 < len(samples))
     return total._replace(low_pages=low, high_pages=high)
 
 
@@ -117,10 +106,11 @@ def _both(one: Total, other: Total) -> Total:
 
 def _swap_note(report: KernelReport, total: Total) -> str:
     """What the score says of the host's swap, in GiB."""
-    if report.memory_limit_kib is None or total.pages is not None:
+    memory = report.limits.get("memory")
+    if memory is None or total.pages is not None:
         return ""
     page_kib = page_kib_of(report)
-    limit = report.memory_limit_kib // page_kib
+    limit = memory.limit_kib // page_kib
     swap = [(pages - limit) * page_kib / 2**20 for pages in (total.low_pages, total.high_pages)]
     return f"its score fits a host with {swap[0]:,.2f} to {swap[1]:,.2f} GiB of swap"
 

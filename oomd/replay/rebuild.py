@@ -93,10 +93,11 @@ def _memory(
     total = assumed.totalpages
     constraint = constraint_of(report)
     if constraint is Constraint.MEMCG:
-        limit = min((report.memory_limit_kib or 0) // page_kib or total, total)
+        memory = report.limits.get("memory")
+        limit = min(memory.limit_kib // page_kib, total) if memory is not None else total
         memcg = MemCgroup(
             path=report.memcg,
-            version=1 if report.memsw_limit_kib is not None else 2,
+            version=1 if "memory+swap" in report.limits else 2,
             usage_pages=limit,
             limit_pages=limit,
             pids=frozenset(task.pid for task in snapshot.tasks),

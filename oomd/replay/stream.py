@@ -26,18 +26,18 @@ from oomd.replay.prefix import Logged
 __all__ = ["Stream"]
 
 # A report of a machine with more processes is cut there, and says so.
-ROWS_KEPT = 200_000
+ROWS_KEPT = 100_000
 
 
 def _tells(report: KernelReport) -> bool:
     """It is of the OOM killer: Mem-Info alone is printed for other reasons too."""
     if report.invoked is not None or report.settled or report.table.columns:
         return True
-    return report.memory_limit_kib is not None or report.chosen is not None
+    return report.of_memcg or report.chosen is not None
 
 
 def _has_body(report: KernelReport) -> bool:
-    shown = report.current, report.mems_allowed, report.table.columns, report.memory_limit_kib
+    shown = report.current, report.mems_allowed, report.table.columns, report.limits
     return any(shown) or report.ram_pages is not None
 
 

@@ -46,7 +46,7 @@ def nodes_in(text: str) -> set[int]:
 
 def constraint_of(report: KernelReport) -> Constraint:
     """The constraint that the report names, or shows by what it prints."""
-    if report.memory_limit_kib is not None or report.message.startswith("Memory cgroup"):
+    if report.of_memcg or report.message.startswith("Memory cgroup"):
         return Constraint.MEMCG
     if report.constraint:
         known = {one.value: one for one in Constraint}
@@ -81,17 +81,22 @@ def _machine(report: KernelReport, page_kib: int) -> Total:
 
 
 def _memcg(report: KernelReport, page_kib: int) -> Total:
-    if report.memory_limit_kib is None:
+    memory, both, swap = (report.limits.get(name) for name in ("memory", "memory+swap", "swap"))
+    if memory is None:
         return Total(1, BEYOND_ALL_PAGES, "the limit of the memory cgroup")
-    limit = report.memory_limit_kib // page_kib
-    high, missing = BEYOND_ALL_PAGES, "the host's swap"
-    if report.swap_limit_kib is not None and report.swap_limit_kib < _NO_LIMIT_KIB:
-        high = limit + report.swap_limit_kib // page_kib
-    elif report.memsw_limit_kib is not None and report.memsw_limit_kib < _NO_LIMIT_KIB:
-        high = report.memsw_limit_kib // page_kib
-    low = max(min(limit, high), 1)
+    limit, high, swapped_kib = memory.limit_kib // page_kib, BEYOND_ALL_PAGES, 0
+    if swap is not None:
+        swapped_kib = swap.usage_kib
+        if swap.limit_kib < _NO_LIMIT_KIB:
+            high = limit + swap.limit_kib // page_kib
+    elif both is not None:
+        swapped_kib = max(both.usage_kib - memory.usage_kib, 0)
+        if both.limit_kib < _NO_LIMIT_KIB:
+            high = both.limit_kib // page_kib
+    # The host has as much swap at least as this memory cgroup has in it.
+    low = max(min(limit + swapped_kib // page_kib, high), 1)
     high = max(high, low)
-    return Total(low, high, missing if low != high else "")
+    return Total(low, high, "the host's swap" if low != high else "")
 
 
 def _nodes(report: KernelReport, nodes: set[int], spanned: bool, page_kib: int) -> Total:
