@@ -23,7 +23,7 @@ PIECE_BYTES = 4 * _MIB
 # How long the start may take; the rest is taken in steps.
 START_S = 1.0
 # Between two steps: before the first storm, which is what it is there for, and after one. And how
-# long a step may keep the worker from its messages.
+# long a step may take: a release that is asked for meanwhile comes after it.
 FIRST_STEP_S = 0.1
 STEP_S = 1.0
 STEP_MAX_S = 0.05

@@ -20,7 +20,7 @@ __all__ = ["MemoryReclaim"]
 _MIB: Final = 1 << 20
 # What is asked for at once: a write returns only when it is done, and the deadline is looked at
 # in between.
-PIECE_BYTES = 16 * _MIB
+PIECE_BYTES = 4 * _MIB
 # The walk: how many groups at a time, how soon the next ones, and how often all of them.
 WALK_GROUPS = 200
 WALK_STEP_S = 0.05

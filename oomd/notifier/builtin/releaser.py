@@ -10,10 +10,11 @@ __all__ = ["Quiet", "Releaser", "mem_free_bytes"]
 
 
 class Releaser(Protocol):
-    """Gives memory back. ``release`` has a thread of its own, all else runs in the worker's loop.
+    """Gives memory back.
 
-    So ``calm`` and ``release`` may run at the same time, and no method but ``release`` may take
-    long.
+    It has a thread of its own, in which ``release``, ``calm`` and ``close`` run one after the
+    other; ``start`` and ``storm`` run in the worker's loop. Only ``release`` may take long: what
+    goes on in the thread is in its way.
     """
 
     name: str
