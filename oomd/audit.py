@@ -3,10 +3,10 @@ kills is not even loaded."""
 
 from typing import NamedTuple
 
+from oomd.decide import decide
 from oomd.kill_plan import full_plan
 from oomd.mm.constraint import case_of
 from oomd.mm.oom_badness import Case, ineligible, oom_badness
-from oomd.mm.out_of_memory import out_of_memory
 from oomd.mm.policy import Policy, policy_for
 from oomd.mm_types import Snapshot, Sysctls
 from oomd.oom import (
@@ -156,7 +156,7 @@ def audit(
     percent = pressure.full.avg10_percent if pressure is not None else None
     found = measure(root, meminfo, percent, settings, question.memcg or None)
 
-    decision = out_of_memory(oc, snapshot, sysctls, policy, freed=notifiers)
+    decision, oc = decide(root, oc, snapshot, sysctls, policy, freed=notifiers)
     case = case_of(oc, snapshot, policy)
     notes = panic_words(settings, sysctls) + _notes(root, sysctls, snapshot, policy, own_pid)
     notes += warnings

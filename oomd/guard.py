@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterable
 from typing import Protocol
 
+from oomd.decide import decide
 from oomd.event import MANUAL, Event, Look
 from oomd.mm.candidates import Candidates
 from oomd.mm.constraint import case_of
-from oomd.mm.out_of_memory import out_of_memory
 from oomd.mm.policy import Policy
 from oomd.mm_types import MemInfo, Snapshot, Task
 from oomd.oom import Constraint, CurrentTask, Freed, NotifierChain, OomControl
@@ -166,7 +166,10 @@ class Guard:
 
         snapshot = take_snapshot(self._root, keep=keep, memcg=memcg)
         snapshot = snapshot._replace(tasks=candidates.tasks(), meminfo=meminfo)
-        decision = out_of_memory(control, snapshot, sysctls, self._policy, freed=freed)
+        decision, control = decide(
+            self._root, control, snapshot, sysctls, self._policy, freed=freed
+        )
+        case = case_of(control, memory, self._policy)
         return Event(trigger, look, snapshot, sysctls, case, decision, freed, look.now_ms)
 
     def rehearse(self) -> Event:

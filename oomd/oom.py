@@ -83,7 +83,7 @@ class OomControl(NamedTuple):
     origins: frozenset[TaskId] = frozenset()
     """``oom_task_origin()``: swapoff or ksm unmerging. Not observable; assumed none."""
     vforking: frozenset[TaskId] = frozenset()
-    """``in_vfork()``: between vfork and exec (mainline). Not observable; assumed none."""
+    """``in_vfork()``: between vfork and exec (mainline). Presumed of one that was chosen."""
     spared: frozenset[TaskId] = frozenset()
     """The guard itself, which no policy may choose."""
 

@@ -43,7 +43,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"oom", "thresholds"}),
     frozenset({"proc", "mm", "client", *CONFIG}),
-    frozenset({"event", "settings_loader"}),
+    frozenset({"event", "settings_loader", "decide"}),
     frozenset({"report"}),
     frozenset({"notifier", "effects", "watch", "tell", "teller", "records"}),
     frozenset({"guard", "kill_plan", "testing", "notifiers_words"}),

@@ -1,7 +1,7 @@
 """What depends on one process, read once it is chosen: its children, and who shares its mm."""
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from oomd.mm_types import Task, TaskId
 from oomd.proc.root import ReadError, Root
@@ -12,10 +12,14 @@ __all__ = [
     "candidates_for_sharing",
     "confirm_sharers",
     "find_sharers",
+    "in_vfork",
     "iter_children",
     "parse_children",
     "presumed_same_mm",
 ]
+
+# A process with more threads than this is looked at no further.
+_THREADS_ASKED: Final = 256
 
 
 # --- children
@@ -92,6 +96,39 @@ def presumed_same_mm(task: Task, others: Iterable[Task]) -> frozenset[TaskId]:
         for other in others
         if other.has_mm and task.has_mm and _sizes(other) == _sizes(task)
     )
+
+
+def _waits_uninterruptibly(root: Root, task: Task) -> bool:
+    """A thread of it is in state D, as one that has called vfork() is until the child execs."""
+    if task.state == "D":
+        return True
+    if task.num_threads <= 1:
+        return False
+    try:
+        tids = root.listdir(f"proc/{task.pid}/task")[:_THREADS_ASKED]
+    except ReadError:
+        return False
+    for tid in tids:
+        try:
+            if parse_stat(root.read_record(f"proc/{task.pid}/task/{tid}/stat")).state == "D":
+                return True
+        except ReadError:
+            continue
+    return False
+
+
+def in_vfork(root: Root, task: Task, page_size_bytes: int) -> bool:
+    """Whether ``task`` is a child of vfork() that has not called exec yet, and so lives on its
+    parent's memory (``in_vfork()``, include/linux/oom.h). Raises nothing.
+    """
+    # Unlike the kernel: vfork_done is not observable. That the parent has an mm of the same size
+    # and a thread in state D stands in; where that is by chance, nearly as much is given back.
+    if not task.has_mm or task.ppid <= 1:
+        return False
+    parent = read_task(root, task.ppid, page_size_bytes)
+    if parent is None or not parent.has_mm or parent.kthread or _sizes(parent) != _sizes(task):
+        return False
+    return _waits_uninterruptibly(root, parent)
 
 
 def candidates_for_sharing(tasks: Iterable[Task], victim: Task) -> tuple[Task, ...]:

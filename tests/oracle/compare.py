@@ -1,0 +1,203 @@
+"""Holds what oomd predicted against what the kernel did: pure, from one raw result."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from oomd.replay.collect import Collector
+from oomd.replay.judge import judge
+from oomd.replay.kernel_report import KernelReport, Row
+from oomd.replay.prefix import logged
+
+__all__ = ["CAUSES", "Verdict", "compare", "first_report"]
+
+Json = dict[str, Any]
+
+CAUSES = {
+    "changed": "the figures changed between the two looks",
+    "order": "of equals, which one was there first cannot be seen",
+    "harness": "the run itself failed",
+    "policy": "the policy",
+}
+"""Why the two may differ, worst last."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One population, judged."""
+
+    number: int
+    kernel: str
+    scene: str
+    victim_equal: bool = False
+    """The kernel chose the process that oomd would have chosen."""
+    dead_equal: bool | None = None
+    """The same processes died with it. None: the kernel killed more than once."""
+    total_equal: bool | None = None
+    """``totalpages``. None: the report does not show it."""
+    rows: int = 0
+    """Rows of the kernel's table that are of the population."""
+    rows_equal: int = 0
+    """Those whose rss, page tables, swap entries and oom_score_adj oomd had seen just so."""
+    points_equal: int = 0
+    """Those whose points are the same: what was swapped out meanwhile counts as before."""
+    el7_agrees: bool = False
+    """The el7 profile names the same victims: nothing that the two profiles differ in mattered."""
+    cause: str = ""
+    """A key of CAUSES; empty: nothing differs that matters."""
+    detail: str = ""
+
+    @property
+    def agrees(self) -> bool:
+        return not self.cause
+
+
+def first_report(records: list[str]) -> tuple[KernelReport | None, int]:
+    """The report of the OOM that was asked for, and how many there are."""
+    collector = Collector()
+    found = []
+    for number, record in enumerate(records, 1):
+        found += list(collector.feed(number, logged(record)))
+    found += list(collector.finish())
+    found = [report for report in found if not report.by_oomd]
+    return (found[0] if found else None), len(found)
+
+
+# --- row by row
+
+
+def _row_of(task: Json) -> tuple[int, int, int, int]:
+    return (
+        task["rss_pages"],
+        task["pgtables_pages"],
+        task["swapents_pages"],
+        task["oom_score_adj"],
+    )
+
+
+def _row_in(row: Row, page_bytes: int) -> tuple[int, int, int, int]:
+    return (row.rss_pages, row.pgtables // page_bytes, row.swapents_pages, row.oom_score_adj)
+
+
+def _population(result: Json) -> set[int]:
+    made = result["people"]
+    return {one["pid"] for one in made} | {pid for one in made for _, pid in one["relatives"]}
+
+
+def _rows(result: Json, report: KernelReport) -> tuple[int, int, int, list[str]]:
+    """How many rows there are of the population, how many are equal, and the others in words."""
+    page_bytes = result["audit"]["page_size_bytes"]
+    ours = {task["pid"]: _row_of(task) for task in result["audit"]["tasks"]}
+    mine = _population(result) - _triggers(result)
+    rows = [row for row in report.table.rows if row.tgid in mine]
+    equal = points = 0
+    words = []
+    for row in rows:
+        theirs, seen = _row_in(row, page_bytes), ours.get(row.tgid)
+        if seen == theirs:
+            equal += 1
+        else:
+            words.append(f"{row.tgid}: oomd saw {seen}, the kernel {theirs}")
+        points += seen is not None and sum(seen[:3]) == sum(theirs[:3]) and seen[3] == theirs[3]
+    return len(rows), equal, points, words
+
+
+def _triggers(result: Json) -> set[int]:
+    return {one["pid"] for one in result["people"] if "trigger" in one["arguments"]}
+
+
+# --- the verdict
+
+
+def _kernel_victim(report: KernelReport) -> int | None:
+    """The process that the kernel chose; 0: nobody was killable."""
+    if report.none_killable:
+        return 0
+    if report.exiting is not None:
+        return report.exiting.pid
+    row = report.victim_row()
+    if row is not None:
+        return row.tgid
+    return report.killed[0].pid if report.killed else None
+
+
+def _our_victim(decision: Json) -> int | None:
+    if decision["verdict"] == "none_killable":
+        return 0
+    chosen = decision["chosen"]
+    return chosen["pid"] if chosen else None
+
+
+def _dead_equal(result: Json, reports: int) -> bool | None:
+    if reports != 1:
+        return None
+    victims = {one["pid"] for one in result["audit"]["decision"]["victims"]}
+    mine = _population(result)
+    return victims & mine == set(result["dead"]) & mine
+
+
+def _same_figures(result: Json, report: KernelReport, pids: set[int | None]) -> bool:
+    """All of these were seen as the kernel saw them."""
+    page_bytes = result["audit"]["page_size_bytes"]
+    ours = {task["pid"]: _row_of(task) for task in result["audit"]["tasks"]}
+    rows = {row.tgid: _row_in(row, page_bytes) for row in report.table.rows}
+    return all(pid in ours and ours[pid] == rows.get(pid) for pid in pids if pid)
+
+
+def _cause(result: Json, report: KernelReport, ours: int | None, theirs: int | None) -> str:
+    """Why the victims differ. The policy is to blame unless it is shown not to be."""
+    judgement = judge(report, "mainline")
+    if judgement.agrees is not True:
+        return "policy"
+    # From the kernel's own figures, in the kernel's own order, oomd chooses the same one.
+    return "order" if _same_figures(result, report, {ours, theirs}) else "changed"
+
+
+def compare(result: Json) -> Verdict:
+    """Judge a raw result of ``in_guest.py``."""
+    population = result["population"]
+    verdict = Verdict(population["number"], result["kernel"], population["scene"])
+    report, reports = first_report(result["kmsg"])
+    if report is None or not report.settled or not report.table.rows:
+        return _failed(verdict, "the kernel's report is not there, or not whole")
+    decision = result["audit"]["decision"]
+    ours, theirs = _our_victim(decision), _kernel_victim(report)
+    rows, equal, points, words = _rows(result, report)
+    total = judge(report, "mainline").total.pages
+    found = Verdict(
+        number=verdict.number,
+        kernel=verdict.kernel,
+        scene=verdict.scene,
+        victim_equal=ours is not None and ours == theirs,
+        dead_equal=_dead_equal(result, reports),
+        total_equal=None if total is None else total == decision["totalpages"],
+        rows=rows,
+        rows_equal=equal,
+        points_equal=points,
+        el7_agrees=_victims(result["el7"]) == _victims(decision),
+        detail="; ".join(words[:4]),
+    )
+    return _explained(found, result, report, ours, theirs)
+
+
+def _victims(decision: Json) -> list[int]:
+    return sorted(one["pid"] for one in decision["victims"])
+
+
+def _failed(verdict: Verdict, why: str) -> Verdict:
+    return Verdict(verdict.number, verdict.kernel, verdict.scene, cause="harness", detail=why)
+
+
+def _explained(
+    found: Verdict, result: Json, report: KernelReport, ours: int | None, theirs: int | None
+) -> Verdict:
+    cause, detail = "", found.detail
+    if not found.victim_equal:
+        cause = _cause(result, report, ours, theirs)
+        detail = f"oomd chose {ours}, the kernel {theirs}; {detail}"
+    elif found.dead_equal is False:
+        victims = _victims(result["audit"]["decision"])
+        cause, detail = "policy", f"oomd kills {victims}, dead are {result['dead']}; {detail}"
+    elif found.total_equal is False:
+        cause = "policy"
+        detail = f"totalpages: oomd's are {result['audit']['decision']['totalpages']}; {detail}"
+    return Verdict(**{**found.__dict__, "cause": cause, "detail": detail})
