@@ -95,9 +95,9 @@ def as_text(index: int, judgement: Judgement) -> Iterator[Shown]:
         yield Shown(f"   killed {names(report.killed) or 'nobody'}")
         yield Shown("")
         return
-    kind = kind_of(report)
+    kind = "OOM panic" if report.panic else f"{kind_of(report)} OOM"
     parts = "" if report.complete else ", parts of it are missing"
-    yield Shown(f"{index}. line {report.line}{when}: {kind} OOM{parts}", "bold")
+    yield Shown(f"{index}. line {report.line}{when}: {kind}{parts}", "bold")
     kernel = one_line(report.kernel) or "not named"
     yield Shown(f"   kernel      {kernel}, judged by the rules of {judgement.profile.policy.name}")
     yield Shown(f"   totalpages  {_total(judgement)}")

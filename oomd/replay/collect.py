@@ -8,7 +8,7 @@ may be under way at once. What fits nowhere is left out; what is doubtful is mar
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 
-from oomd.replay.facts import Fact, Header
+from oomd.replay.facts import Fact, Header, Lost
 from oomd.replay.kernel_report import KernelReport, Named
 from oomd.replay.lines import fact, unfinished
 from oomd.replay.prefix import Logged, logged, pieces
@@ -82,11 +82,10 @@ class Collector:
     def _stream(self, line: Logged) -> tuple[str, Stream]:
         # What a process writes to the kernel's log has nothing to do with the kernel's reports.
         by_process = line.origin == "user"
-        key = f"{line.stream}\0{by_process}"
+        key = f"{line.stream}\0{line.caller}\0{by_process}"
         stream = self._streams.get(key)
         if stream is None:
-            host = line.stream.split(" ")[0]
-            victims = self._victims.setdefault(host, deque(maxlen=64))
+            victims = self._victims.setdefault(line.stream, deque(maxlen=64))
             stream = self._streams[key] = Stream(victims, by_process)
         self._streams.move_to_end(key)
         return key, stream
@@ -136,9 +135,10 @@ class Collector:
             self._last = line
         elif self._last is not None:
             # The rest of a line, or of a record that has several.
-            line = line._replace(stream=self._last.stream, origin=self._last.origin)
-        # A quotation, by a program that reads the kernel's log too.
-        if line.origin == "other":
+            last = self._last
+            line = line._replace(stream=last.stream, caller=last.caller, origin=last.origin)
+        # A quotation, by a program that reads the kernel's log too; or it says what is missing.
+        if line.origin == "other" and not isinstance(fact(line.text), Lost):
             return
         key, stream = self._stream(line)
         for found in self._facts(key, stream, line):

@@ -69,7 +69,7 @@ def obstacle(report: KernelReport) -> str:
 
 def not_in_the_table(report: KernelReport) -> str:
     """The kernel names somebody without a row."""
-    named = report.chosen or report.killed[0]
+    named = report.chosen or report.exiting or report.killed[0]
     victim = report.victim_row()
     if victim is None:
         return (

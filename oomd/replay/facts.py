@@ -5,6 +5,7 @@ from typing import NamedTuple
 from oomd.replay.kernel_report import Invoked, Limit, Named, Row
 
 __all__ = [
+    "Booted",
     "Buddy",
     "Chosen",
     "Cpu",
@@ -21,7 +22,6 @@ __all__ = [
     "NoneKillable",
     "Pages",
     "Panicked",
-    "Reaped",
     "Sharer",
     "Summary",
     "Swap",
@@ -139,10 +139,10 @@ class Group(NamedTuple):
     path: str
 
 
-class Reaped(NamedTuple):
-    """The oom reaper has been at it."""
+class Booted(NamedTuple):
+    """``Linux version ...``: whatever was before it was another life."""
 
-    victim: Named
+    kernel: str
 
 
 class NoneKillable(NamedTuple):
@@ -181,8 +181,8 @@ Fact = (
     | Exiting
     | Sharer
     | Group
-    | Reaped
     | NoneKillable
     | Panicked
     | Lost
+    | Booted
 )

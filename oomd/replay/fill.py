@@ -85,7 +85,6 @@ def fill_in(report: KernelReport, found: Fact) -> None:
     """Note what ``found`` says. Who said it first is believed where two lines differ."""
     match found:
         case Cpu():
-            # A warning of another processor may have one too.
             if report.current is None:
                 report.current, report.kernel = found.current, found.kernel
         case Cpuset(mems_allowed=nodes):

@@ -132,7 +132,7 @@ def _verdict(
         return True, ()
     if any(same):
         return None, (f"which one it is depends on {reading.total.missing}, which is not shown",)
-    if report.killed and chosen_row(report) is None:
+    if (report.killed or report.exiting) and chosen_row(report) is None:
         return _thread_agrees(report, answers), (explain.not_in_the_table(report),)
     tie = explain.tie(report, answers[0], profile, reading)
     if tie and not profile.order_is_shown:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 
 from oomd.replay.facts import (
+    Booted,
     Buddy,
     Chosen,
     Cpu,
@@ -27,7 +28,6 @@ from oomd.replay.facts import (
     NoneKillable,
     Pages,
     Panicked,
-    Reaped,
     Sharer,
     Summary,
     Swap,
@@ -40,11 +40,11 @@ __all__ = ["fact", "unfinished"]
 
 # What every line of interest has in it: nearly all others of a log are dismissed by this alone.
 _HINT = re.compile(
-    r"oom-killer: gfp_mask=| mems_allowed=|\bPID: \d|oom-kill:|oom_reaper: |total_vm"
+    r"oom-killer: gfp_mask=| mems_allowed=|\bPID: \d|oom-kill:|total_vm"
     r"|[Kk]ill(?:ed)? process \d|OOM victim|out of memory|Out of memory|deadlocked on memory"
     r"|memory\.oom\.group|limit of |: usage |pages RAM|pages reserved|Total swap = "
     r"|Node \d+ |\d\*\d+kB|present:|Mem-Info|moom_callback|Manual OOM|messages suppressed"
-    r"|[Mm]issed \d+ kernel messages|\[ *\d+\] "
+    r"|[Mm]issed \d+ kernel messages|due to rate-limiting|Linux version \d|\[ *\d+\] "
 )
 
 _INVOKED = re.compile(
@@ -89,12 +89,12 @@ _KILLED = re.compile(
 )
 _EXITING = re.compile(r"OOM victim (\d+) \((.*)\) is already exiting", re.DOTALL)
 _GROUP = re.compile(r"Tasks in (.*) are going to be killed due to memory\.oom\.group set")
-_REAPED = re.compile(r"oom_reaper: reaped process (\d+) \((.*)\),? *now anon-rss", re.DOTALL)
 _PANIC = re.compile(
     r"(?P<kernel>Kernel panic - not syncing: )?(?P<words>"
     r"Out of memory: (?:system-wide|compulsory) panic_on_oom is enabled"
     r"|Out of memory and no killable processes\.\.\.|System is deadlocked on memory)\s*$"
 )
+_BOOTED = re.compile(r"(?:^|\s)Linux version (\d+\.\d+\S*) ")
 _LOST = re.compile(
     r"printk: .*messages suppressed|[Mm]issed \d+ kernel messages"
     r"|messages? (?:lost|dropped) due to rate-limiting"
@@ -228,9 +228,6 @@ def _outcome(text: str) -> Fact | None:
     named = _named(_EXITING, text)
     if named is not None:
         return Exiting(named)
-    named = _named(_REAPED, text)
-    if named is not None:
-        return Reaped(named)
     found = _GROUP.search(text)
     if found is not None:
         return Group(found[1])
@@ -251,6 +248,9 @@ def _beginning(text: str) -> Fact | None:
     # As each kernel has them: two names that were wrapped into one are not what they seem.
     if {"total_vm", "rss", "oom_score_adj"} <= set(columns):
         return Header(columns)
+    found = _BOOTED.search(text)
+    if found is not None:
+        return Booted(found[1])
     return SysRq() if _SYSRQ.search(text) else None
 
 

@@ -1,7 +1,7 @@
 """What loggers put before the kernel's words, taken off: syslog, dmesg, the journal, or nothing.
 
 A log may hold several hosts, and several processors' lines at once (``CONFIG_PRINTK_CALLER``):
-what tells them apart is kept as the line's ``stream``.
+what tells them apart is kept as the line's ``stream`` and ``caller``.
 """
 
 import json
@@ -19,7 +19,9 @@ class Logged(NamedTuple):
 
     text: str
     stream: str = ""
-    """The host and the caller, as far as the line names them."""
+    """The host, and the boot where the line names it."""
+    caller: str = ""
+    """The thread or processor that said it, where the kernel names it."""
     origin: Origin = ""
     """``kernel``; ``user``: written to the kernel's log by a process; ``other``: another program's
     line. Empty: the line doesn't tell."""
@@ -51,7 +53,7 @@ _SYSLOG = re.compile(r"([^\W\d]\w{2}\.? {1,2}\d{1,2} \d\d:\d\d:\d\d(?:\.\d+)?) "
 # ISO 8601 of rsyslog, journalctl and dmesg; a weekday before and a zone's name after it.
 _ISO = re.compile(
     r"((?:[^\W\d]\w{1,3} )?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?"
-    r"(?:Z|[+-]\d\d:?\d\d| [A-Z]{3,5}(?= ))?) ?"
+    r"(?:Z|[+-]\d\d:?\d\d| (?:[A-Z]{3,5}|[+-]\d\d(?:\d\d)?)(?= ))?) ?"
 )
 _HOST_TAG = re.compile(r"([\w.:%-]{1,255}) ([^\s:\[\]]+)(?:\[\d+\])?: ?")
 _KERNEL_TAG = re.compile(r"kernel(?:\[\d+\])?: ?")
@@ -158,8 +160,8 @@ def logged(line: str) -> Logged:
     if not (cutter.when or cutter.origin or cutter.caller):
         # The blanks in front may be the middle of a line that was wrapped.
         return Logged(line)
-    stream = f"{cutter.host} {cutter.caller}".strip()
-    return Logged(line[cutter.at :], stream, cutter.origin, cutter.when, True)
+    text = line[cutter.at :]
+    return Logged(text, cutter.host, cutter.caller, cutter.origin, cutter.when, True)
 
 
 def _text_of(value: Any) -> str:
@@ -198,7 +200,7 @@ def journal_entry(entry: dict[str, Any]) -> Logged:
         origin = _tagged(_text_of(entry["SYSLOG_IDENTIFIER"]))
     stream = " ".join(_text_of(entry.get(name)) for name in ("_HOSTNAME", "_BOOT_ID"))
     when = _when(entry.get("__REALTIME_TIMESTAMP"))
-    return Logged(_text_of(entry["MESSAGE"]), stream.strip(), origin, when, True)
+    return Logged(_text_of(entry["MESSAGE"]), stream.strip(), "", origin, when, True)
 
 
 def pieces(text: str) -> list[str]:

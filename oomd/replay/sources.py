@@ -34,6 +34,7 @@ _BEGINNINGS = (
     b"Mem-Info:",
     b"pages RAM",
     b"kB, limit ",
+    b"Linux version ",
     b'"MESSAGE":[',
     b'"MESSAGE" : [',
 )

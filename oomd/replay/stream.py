@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from oomd.replay.facts import (
+    Booted,
     Chosen,
     Cpu,
     Exiting,
@@ -14,7 +15,6 @@ from oomd.replay.facts import (
     Lost,
     NoneKillable,
     Panicked,
-    Reaped,
     Sharer,
     Summary,
     SysRq,
@@ -50,6 +50,11 @@ def _by_oomd(report: KernelReport) -> bool:
     first = report.invoked
     zero = first is not None and first.gfp_mask == 0 and not first.gfp_words
     return zero and report.settled and not _has_body(report)
+
+
+def _of_current(report: KernelReport, found: Cpu) -> bool:
+    """It is of the task that invoked the killer, and not another processor's warning."""
+    return report.invoked is None or report.invoked.comm.endswith(found.current.comm)
 
 
 def _awaits(report: KernelReport, found: Fact) -> bool:
@@ -226,8 +231,6 @@ class Stream:
             case Group():
                 if self._open is not None:
                     fill_in(self._open, found)
-            case Reaped():
-                pass
             case _:
                 return False
         return True
@@ -235,6 +238,8 @@ class Stream:
     def _body(self, line: int, logged: Logged, found: Fact) -> Iterator[KernelReport]:
         """What stands between the first line and the table."""
         if isinstance(found, Cpu):
+            if self._open is not None and not _of_current(self._open, found):
+                return
             self._kernel = found.kernel
         if self._open is None or self._open.settled:
             yield from self._headless(line, logged)
@@ -261,5 +266,10 @@ class Stream:
                 yield from self._outcome(line, logged, found, 0)
             case Panicked():
                 yield from self._panic(line, logged, found)
+            case Booted(kernel=kernel):
+                yield from self.end()
+                # Their pids are others' now.
+                self._victims.clear()
+                self._kernel = kernel
             case _:
                 yield from self._body(line, logged, found)

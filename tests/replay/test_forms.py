@@ -62,7 +62,7 @@ def test_one_report_as_a_machine_shows_it(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "text", "stream", "origin"),
+    ("line", "text", "whose", "origin"),
     [
         ("Sep 29 08:12:34 web01 kernel: x", "x", "web01", "kernel"),
         ("Sep 29 08:12:34 web01 kubelet[123]: x", "x", "web01", "other"),
@@ -77,6 +77,7 @@ def test_one_report_as_a_machine_shows_it(path: Path) -> None:
         ("[    1.5][  T77] x", "x", "T77", ""),
         ("6,1,2,-,caller=C3;x", "x", "C3", "kernel"),
         ("<4>1 2025-09-29T08:12:34Z web01 kernel - - - x", "x", "web01", "kernel"),
+        ("Mon 2025-09-29 08:12:34 -03 web01 kernel: x", "x", "web01", "kernel"),
         ("CPU: 3 PID: 7 Comm: x", "CPU: 3 PID: 7 Comm: x", "", ""),
         ('{"MESSAGE": "x", "_TRANSPORT": "kernel"}', "x", "", "kernel"),
         ('{"MESSAGE": [120, 10], "_TRANSPORT": "kernel", "SYSLOG_FACILITY": 1}', "x\n", "", "user"),
@@ -86,9 +87,9 @@ def test_one_report_as_a_machine_shows_it(path: Path) -> None:
         ("{torn", "{torn", "", ""),
     ],
 )
-def test_what_a_prefix_tells(line: str, text: str, stream: str, origin: str) -> None:
+def test_what_a_prefix_tells(line: str, text: str, whose: str, origin: str) -> None:
     found = logged(line)
-    assert (found.text, found.stream, found.origin) == (text, stream, origin)
+    assert (found.text, found.stream + found.caller, found.origin) == (text, whose, origin)
 
 
 def test_a_quotation_is_no_report() -> None:

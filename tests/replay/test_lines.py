@@ -3,6 +3,7 @@
 import pytest
 
 from oomd.replay.facts import (
+    Booted,
     Chosen,
     Cpu,
     Exiting,
@@ -13,7 +14,6 @@ from oomd.replay.facts import (
     NoneKillable,
     Pages,
     Panicked,
-    Reaped,
     Sharer,
     Summary,
     Swap,
@@ -73,8 +73,8 @@ EL7 = ("total_vm", "rss", "nr_ptes", "swapents", "oom_score_adj")
          "shmem-rss:0kB, UID:0 pgtables:4kB oom_score_adj:0", Killed("Out of memory", X, 8)),
         ("Memory cgroup out of memory: OOM victim 7 (x) is already exiting. Skip killing the task",
          Exiting(X)),
-        ("oom_reaper: reaped process 7 (x), now anon-rss:0kB, file-rss:0kB, shmem-rss:0kB",
-         Reaped(X)),
+        ("oom_reaper: reaped process 7 (x), now anon-rss:0kB, file-rss:0kB, shmem-rss:0kB", None),
+        ("Linux version 6.1.0-56-amd64 (a@b) (gcc-12) #1 SMP Debian", Booted("6.1.0-56-amd64")),
         ("Tasks in /a b are going to be killed due to memory.oom.group set", Group("/a b")),
         ("Out of memory and no killable processes...", NoneKillable()),
         ("Kernel panic - not syncing: Out of memory and no killable processes...",

@@ -136,6 +136,25 @@ def test_many_hosts_take_bounded_room() -> None:
     assert len(reports(log)) == 1000
 
 
+def test_after_a_boot_pids_are_others() -> None:
+    first, second = report("5.10", [SMALL, BIG], 200), report("5.10", [SMALL, BIG], 100)
+    assert [one.agrees for one in judged([*first, *second])] == [True, True]
+    boot = "Linux version 5.10.0-8-amd64 (a@b) (gcc-12) #1 SMP Debian"
+    assert [one.agrees for one in judged([*first, boot, *second])] == [True, False]
+    # It ends what was under way, and names the kernel of what has no beginning.
+    found = judged([*first[:-2], boot, *second[-8:]])
+    assert [one.agrees for one in found] == [None, False]
+    assert found[1].report.kernel == "5.10.0-8-amd64"
+
+
+def test_a_logger_that_says_what_it_dropped() -> None:
+    lines = [f"Sep 29 08:12:34 web01 kernel: {line}" for line in report("5.10", [SMALL, BIG], 100)]
+    lines.insert(-3, "Sep 29 08:12:34 web01 systemd-journald[1]: Missed 7 kernel messages")
+    assert only(lines).agrees is None
+    lines[-4] = "Sep 29 08:12:34 web02 systemd-journald[1]: Missed 7 kernel messages"
+    assert only(lines).agrees is False
+
+
 # --- oomd's own words
 
 
