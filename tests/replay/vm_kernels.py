@@ -14,7 +14,7 @@ __all__ = ["image_with"]
 def _newest(release: str) -> AptKernel:
     """The newest cloud kernel of a series, such as 6.12."""
     listing = subprocess.run(
-        ["apt-cache", "search", "--names-only", rf"^linux-image-{release}\.\d.*-cloud-amd64$"],
+        ["apt-cache", "search", "--names-only", rf"^linux-image-{re.escape(release)}[.][0-9].*-cloud-amd64$"],
         check=True,
         capture_output=True,
         text=True,
