@@ -8,6 +8,7 @@ from oomd.kill_plan import full_plan
 from oomd.mm.constraint import case_of
 from oomd.mm.oom_badness import Case, ineligible, oom_badness
 from oomd.mm.policy import Policy, policy_for
+from oomd.mm.select_bad_process import scan_order
 from oomd.mm_types import Snapshot, Sysctls
 from oomd.oom import (
     Companion,
@@ -82,7 +83,7 @@ def _control(question: Question, snapshot: Snapshot) -> OomControl:
 
 def _ranking(snapshot: Snapshot, case: Case, policy: Policy) -> tuple[Ranked, ...]:
     eligible, others = [], []
-    for task in snapshot.tasks:
+    for task in scan_order(snapshot.tasks, case):
         reason = ineligible(task, case)
         if reason:
             others.append(Ranked(task, None, reason))

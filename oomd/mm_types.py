@@ -188,9 +188,11 @@ class MemCgroup(NamedTuple):
     """v1 ``memory.oom_control``: the tasks wait, nobody is killed."""
     pids: frozenset[int] = frozenset()
     """Processes in it and below it."""
+    scan_order: tuple[int, ...] = ()
+    """v2: the same in the order in which the kernel meets them. Empty: not observable."""
     oom_groups: tuple[tuple[str, frozenset[int]], ...] = ()
-    """v2: each cgroup with ``memory.oom.group`` = 1 inside the domain, highest first, with the
-    processes in it and below it."""
+    """v2: each cgroup with ``memory.oom.group`` = 1 inside the domain, each before those below
+    it, with the processes in it and below it."""
 
 
 class Snapshot(NamedTuple):

@@ -8,9 +8,8 @@ current.
 from heapq import heappush, heappushpop
 
 from oomd.mm.oom_badness import Case, ineligible, oom_badness
-from oomd.mm.select_bad_process import dying, scan_order
+from oomd.mm.select_bad_process import dying, scan_key, scan_order
 from oomd.mm_types import Task
-from oomd.oom import Constraint
 
 __all__ = ["Candidates"]
 
@@ -23,12 +22,12 @@ class Candidates:
     def __init__(self, case: Case, kept: int = 16) -> None:
         self._case = case
         self._kept = max(kept, 2)
-        self._best: list[tuple[int, int, int, Task]] = []
+        self._best: list[tuple[int, tuple[int, ...], Task]] = []
         self._dying: list[Task] = []
         self._asked_for: list[Task] = []
-        newest_first = case.oc.constraint is Constraint.MEMCG and not case.policy.last_of_equals
+        self._scan_key = scan_key(case)
         # A tie goes to the one met last on mainline, to the one met first on el7.
-        self._tie_sign = 1 if case.policy.last_of_equals or newest_first else -1
+        self._tie_sign = 1 if case.policy.last_of_equals else -1
         self.seen = 0
 
     def add(self, task: Task) -> None:
@@ -47,7 +46,7 @@ class Candidates:
             return
         points = oom_badness(task, case.totalpages, case.policy)
         sign = self._tie_sign
-        entry = (points, sign * task.starttime_ticks, sign * task.pid, task)
+        entry = (points, tuple(sign * one for one in self._scan_key(task)), task)
         if len(self._best) < self._kept:
             heappush(self._best, entry)
         elif entry > self._best[0]:
@@ -56,5 +55,5 @@ class Candidates:
     def tasks(self) -> tuple[Task, ...]:
         """The kept ones, in fork order."""
         kept = {task.ident: task for task in self._dying + self._asked_for}
-        kept.update((entry[3].ident, entry[3]) for entry in self._best)
+        kept.update((entry[2].ident, entry[2]) for entry in self._best)
         return tuple(sorted(kept.values(), key=lambda task: task.ident[::-1]))

@@ -1,13 +1,12 @@
 """``select_bad_process()``: the worst task, or somebody who is dying already."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from oomd.mm.oom_badness import Case, ineligible, oom_badness, unkillable
 from oomd.mm_types import Task
-from oomd.oom import Constraint
 
-__all__ = ["Selection", "dying", "scan_order", "select_bad_process"]
+__all__ = ["Selection", "dying", "scan_key", "scan_order", "select_bad_process"]
 
 
 class Selection(NamedTuple):
@@ -25,14 +24,29 @@ class Selection(NamedTuple):
     abort_reason: str = ""
 
 
-def scan_order(tasks: Iterable[Task], case: Case) -> list[Task]:
-    """The order in which the kernel meets the tasks.
+ScanKey = Callable[[Task], tuple[int, ...]]
+
+
+def scan_key(case: Case) -> ScanKey:
+    """What sorts tasks into the order in which the kernel meets them.
 
     Fork order: start time, then pid. In an el7 memcg the newest comes first; by fork, as a move
-    into the cgroup is not observable.
+    into the cgroup is not observable. In a mainline memcg it is the order of joining, cgroup by
+    cgroup, where that is observable (v2).
     """
-    newest_first = case.oc.constraint is Constraint.MEMCG and not case.policy.last_of_equals
-    return sorted(tasks, key=lambda task: task.ident[::-1], reverse=newest_first)
+    memcg, mainline = case.memcg, case.policy.last_of_equals
+    if memcg is None:
+        return lambda task: (task.starttime_ticks, task.pid)
+    if not mainline:
+        return lambda task: (-task.starttime_ticks, -task.pid)
+    places = {pid: place for place, pid in enumerate(memcg.scan_order)}
+    # One who has joined since comes last.
+    return lambda task: (places.get(task.pid, len(places)), task.starttime_ticks, task.pid)
+
+
+def scan_order(tasks: Iterable[Task], case: Case) -> list[Task]:
+    """The order in which the kernel meets the tasks."""
+    return sorted(tasks, key=scan_key(case))
 
 
 def dying(task: Task, case: Case) -> str:

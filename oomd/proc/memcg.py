@@ -15,7 +15,10 @@ from oomd.proc.sysctl import parse_int, read_int
 __all__ = [
     "BadCgroup",
     "parse_limit",
+    "parse_memory_stat",
     "parse_oom_control",
+    "parse_own_cgroup",
+    "parse_procs",
     "read_memcg",
     "read_memcg_meminfo",
     "read_oom_groups",
@@ -98,47 +101,71 @@ def parse_oom_control(data: bytes) -> bool:
 # --- processes
 
 
-def _procs(root: Root, folder: str) -> frozenset[int]:
-    """Pids in one cgroup; those of another pid namespace show as 0. Raises ``ReadError``."""
+def parse_procs(data: bytes) -> tuple[int, ...]:
+    """``cgroup.procs``: pids in its order, which on v2 is the one in which they joined.
+
+    Those of another pid namespace show as 0 and are left out.
+    """
+    # More than 9 digits is no pid (and int() balks at 4,300).
+    pids = dict.fromkeys(int(word[:9]) for word in data.split() if word.isdigit())
+    return tuple(pid for pid in pids if pid)
+
+
+def parse_own_cgroup(data: bytes) -> str:
+    """``/proc/PID/cgroup``: its place in cgroup v2, without slashes around it."""
+    lines = data.splitlines()
+    own = next((line[3:] for line in lines if line.startswith(b"0::/")), b"")
+    return own.decode("utf-8", "surrogateescape").strip("/")
+
+
+def _procs(root: Root, folder: str) -> tuple[int, ...]:
+    """Pids in one cgroup. Raises ``ReadError``."""
     try:
-        words = root.read(f"{folder}/cgroup.procs").split()
+        return parse_procs(root.read(f"{folder}/cgroup.procs"))
     except Gone:
-        return frozenset()
+        return ()
     except Refused as error:
         # A threaded cgroup: its processes are listed in the domain above it.
         if error.why == "EOPNOTSUPP":
-            return frozenset()
+            return ()
         raise
-    return frozenset(int(word) for word in words if word.isdigit() and word != b"0")
 
 
 class _Cgroup(NamedTuple):
     """One cgroup of a subtree, with the processes in it and below it."""
 
     path: str
+    own: tuple[int, ...]
     pids: frozenset[int]
 
 
 def _subtree(root: Root, place: _Place) -> list[_Cgroup]:
-    """``place`` and everything below it, parents before children. Raises ``ReadError``.
+    """``place`` and everything below it, as ``for_each_mem_cgroup_tree()`` walks: each before what
+    is below it, siblings in the order in which they were made. Raises ``ReadError``.
 
     A cgroup that is removed meanwhile is left out.
     """
-    order = [place.path]
-    parents = [-1]
-    pids: list[frozenset[int]] = []
+    paths: list[str] = []
+    parents: list[int] = []
+    own: list[tuple[int, ...]] = []
     base = place.folder.removesuffix(place.path)
-    for number, path in enumerate(order):  # It grows while it is walked.
-        pids.append(_procs(root, base + path))
+    waiting = [(place.path, -1)]
+    while waiting:
+        path, parent = waiting.pop()
+        number = len(paths)
+        paths.append(path)
+        parents.append(parent)
+        own.append(_procs(root, base + path))
         try:
             names = root.subdirs(base + path)
         except Gone:
-            names = []
-        order += [f"{path}/{name}" for name in names]
-        parents += [number] * len(names)
-    for number in range(len(order) - 1, 0, -1):
+            continue
+        waiting += [(f"{path}/{name}", number) for name in reversed(names)]
+    pids = [frozenset(one) for one in own]
+    for number in range(len(paths) - 1, 0, -1):
         pids[parents[number]] |= pids[number]
-    return [_Cgroup(path or "/", members) for path, members in zip(order, pids, strict=True)]
+    found = zip(paths, own, pids, strict=True)
+    return [_Cgroup(path or "/", mine, below) for path, mine, below in found]
 
 
 def _oom_groups(root: Root, mount: str, cgroups: list[_Cgroup]) -> _OomGroups:
@@ -154,7 +181,7 @@ def _oom_groups(root: Root, mount: str, cgroups: list[_Cgroup]) -> _OomGroups:
 
 
 def read_oom_groups(root: Root) -> _OomGroups:
-    """v2: all cgroups with ``memory.oom.group`` = 1, highest first, with their processes.
+    """v2: all cgroups with ``memory.oom.group`` = 1, each before those below it, with their pids.
 
     They die as a whole in a global OOM, too. Empty on v1. Raises ``ReadError``.
     """
@@ -175,9 +202,7 @@ def read_oom_group(root: Root, pid: int, domain: str = "") -> frozenset[int]:
     if mount is None:
         return frozenset()
     try:
-        lines = root.read_record(f"proc/{pid}/cgroup").splitlines()
-        own = next((line[3:] for line in lines if line.startswith(b"0::/")), b"")
-        names = own.decode("utf-8", "surrogateescape").strip("/").split("/")
+        names = parse_own_cgroup(root.read_record(f"proc/{pid}/cgroup")).split("/")
         for depth in range(1, len(names) + 1):
             path = "/" + "/".join(names[:depth])
             if len(path) < len(domain.rstrip("/")):
@@ -244,15 +269,18 @@ def read_memcg(root: Root, path: str, page_size_bytes: int) -> MemCgroup:
     memcg = _limits(root, place, page_size_bytes)
     cgroups = _subtree(root, place)
     groups: _OomGroups = ()
+    order: tuple[int, ...] = ()
     if place.version == 2:
         groups = _oom_groups(root, place.folder.removesuffix(place.path), cgroups)
-    return memcg._replace(pids=cgroups[0].pids, oom_groups=groups)
+        # v1 sorts them by number.
+        order = tuple(dict.fromkeys(pid for cgroup in cgroups for pid in cgroup.own))
+    return memcg._replace(pids=cgroups[0].pids, scan_order=order, oom_groups=groups)
 
 
 # --- its memory
 
 
-def _memory_stat(data: bytes) -> dict[bytes, int]:
+def parse_memory_stat(data: bytes) -> dict[bytes, int]:
     """``memory.stat``; of v1's the ``total_`` lines, which count the cgroups below, too."""
     fields = {}
     for line in data.splitlines():
@@ -292,7 +320,7 @@ def read_memcg_meminfo(root: Root, path: str) -> MemInfo:
     # Pages of 1 KiB, so that what are pages elsewhere are KiB here.
     memcg = _limits(root, place, 1024)
     host = read_meminfo(root)
-    stat = _memory_stat(root.read(f"{place.folder}/memory.stat"))
+    stat = parse_memory_stat(root.read(f"{place.folder}/memory.stat"))
 
     def kib(name: bytes) -> int:
         return stat.get(name, 0) >> 10

@@ -115,10 +115,19 @@ class Root:
         return names
 
     def subdirs(self, rel: str) -> list[str]:
-        """Names of the directories in a directory, sorted; links are not followed."""
+        """Names of the directories in a directory; links are not followed.
+
+        In the order in which they were made on a live machine (where cgroups are numbered so),
+        else sorted.
+        """
         try:
             with os.scandir(self._prefix + rel) as entries:
-                return sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
+                found = [
+                    (e.inode() if self.live else 0, e.name)
+                    for e in entries
+                    if e.is_dir(follow_symlinks=False)
+                ]
+            return [name for _, name in sorted(found)]
         except (OSError, ValueError) as error:
             raise translate(rel, error) from None
 

@@ -49,8 +49,9 @@ def _memcg(memcg: MemCgroup | None, held: frozenset[TaskId]) -> dict[str, Any] |
     if memcg is None:
         return None
     members = sorted(memcg.pids & {one.pid for one in held})
+    order = [pid for pid in memcg.scan_order if pid in set(members)]
     # Its groups matter to who dies with the victim, which is recorded as it went.
-    return {**memcg._asdict(), "pids": members, "oom_groups": []}
+    return {**memcg._asdict(), "pids": members, "scan_order": order, "oom_groups": []}
 
 
 def _relatives(plan: KillPlan | None) -> dict[str, Any] | None:

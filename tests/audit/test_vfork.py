@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.audit.conftest import Oomd
+from tests.audit.commands import Oomd
 from tests.audit.machines import AMPLE, INIT
 from tests.roots import Row, make_root
 

@@ -369,18 +369,26 @@ def ask_the_kernel(trigger: Json | None, kmsg: Kmsg) -> bool:
 def play(population: Json) -> Json:
     people = People()
     kmsg = Kmsg()
-    result: Json = {"population": population, "kernel": os.uname().release}
+    result: Json = {"population": population, "kernel": os.uname().release, "seconds": {}}
+    began_s = time.monotonic()
+
+    def took(what: str) -> None:
+        result["seconds"][what] = round(time.monotonic() - began_s, 2)
+
     try:
         with surroundings(population):
             try:
                 start_people(population, people)
                 trigger = start_trigger(population, people)
+                took("people")
                 before = people.already_dead()
                 result["el7"] = audit(population, "el7")["decision"]
                 result["audit"] = audit(population, "mainline")
+                took("audit")
                 result["answered"] = ask_the_kernel(trigger, kmsg)
                 victims = [one["pid"] for one in result["audit"]["decision"]["victims"]]
                 people.wait_dead(victims)
+                took("kernel")
                 kmsg.drain()
                 result["dead"] = sorted(set(people.dead()) - set(before))
                 result["people"] = people.made
@@ -389,6 +397,7 @@ def play(population: Json) -> Json:
                 people.end()
     finally:
         kmsg.close()
+    took("end")
     return result
 
 
@@ -401,9 +410,7 @@ def main() -> None:
         populations = [json.loads(line) for line in file]
     with open(sys.argv[2], "a") as results:
         for population in populations:
-            begin = time.monotonic()
             result = play(population)
-            result["took_s"] = round(time.monotonic() - begin, 2)
             results.write(json.dumps(result) + "\n")
             results.flush()
             print("done", population["number"], flush=True)

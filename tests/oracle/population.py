@@ -134,8 +134,8 @@ def _person(rng: random.Random, population: dict[str, Any], n: int) -> Person:
         # Each of its MiB stands for 512 MiB of addresses.
         size = ("--mib", str(rng.randint(1, 3)))
     name = rng.choice(_HOSTILE_NAMES) if rng.random() < 0.08 else f"p{n:02d}"
-    arguments = ("--name", name, "--adj", str(_adj(rng, population["scene"])))
-    arguments += _who(rng, kind) + size + kind
+    adj = str(_adj(rng, population["scene"]))
+    arguments = ("--name", name, "--adj", adj, *_who(rng, kind), *size, *kind)
     # A process whose leader has exited cannot be relied upon to move.
     moved = "--exit" not in " ".join(kind) and rng.random() < 0.08
     return Person(arguments, wraps=rng.random() < 0.04, moved=moved)

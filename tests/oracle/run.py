@@ -78,9 +78,16 @@ def read_results(path: Path) -> list[Json]:
 
 
 def run_all(
-    image: Image, populations: Iterable[Population], path: Path, told: Callable[[Json], None]
+    image: Image,
+    populations: Iterable[Population],
+    path: Path,
+    about: Json,
+    told: Callable[[Json], None],
 ) -> None:
-    """Everything that ``path`` has no result of yet, however many machines it takes."""
+    """Everything that ``path`` has no result of yet, however many machines it takes.
+
+    ``about`` is kept with every result.
+    """
     done = {result["population"]["number"] for result in read_results(path)}
     waiting = [one for one in populations if one.number not in done]
     lost = 0
@@ -88,6 +95,7 @@ def run_all(
         try:
             with tempfile.TemporaryDirectory() as log, started(image, Path(log)) as machine:
                 for result in play(machine, list(waiting)):
+                    result |= about
                     with path.open("a") as file:
                         file.write(json.dumps(result) + "\n")
                     waiting = [p for p in waiting if p.number != result["population"]["number"]]

@@ -52,7 +52,8 @@ def test_v2(tmp_path: Path) -> None:
         swap_limit_pages=50,
         swappiness=33,
         pids=frozenset({7, 8, 9, 10, 11}),
-        oom_groups=(
+        scan_order=(7, 8, 9, 10, 11),
+            oom_groups=(
             ("/app/x.service", frozenset({8, 9, 10})),
             ("/app/x.service/deep", frozenset({10})),
         ),
@@ -120,9 +121,9 @@ def test_refused_membership_is_not_passed_over(tmp_path: Path) -> None:
 def test_oom_groups_of_the_machine(tmp_path: Path) -> None:
     v2 = make_root(tmp_path / "2", cgroups=TREE, cgroup_version=2)
     assert [path for path, _ in read_oom_groups(v2)] == [
-        "/else",
         "/app/x.service",
         "/app/x.service/deep",
+        "/else",
     ]
     assert read_oom_groups(make_root(tmp_path / "1", cgroups=TREE)) == ()
 
