@@ -48,10 +48,10 @@ def _control(oc: OomControl, held: frozenset[TaskId]) -> dict[str, Any]:
 def _memcg(memcg: MemCgroup | None, held: frozenset[TaskId]) -> dict[str, Any] | None:
     if memcg is None:
         return None
-    members = sorted(memcg.pids & {one.pid for one in held})
-    order = [pid for pid in memcg.scan_order if pid in set(members)]
+    members = memcg.pids & {one.pid for one in held}
+    order = [pid for pid in memcg.scan_order if pid in members]
     # Its groups matter to who dies with the victim, which is recorded as it went.
-    return {**memcg._asdict(), "pids": members, "scan_order": order, "oom_groups": []}
+    return {**memcg._asdict(), "pids": sorted(members), "scan_order": order, "oom_groups": []}
 
 
 def _relatives(plan: KillPlan | None) -> dict[str, Any] | None:

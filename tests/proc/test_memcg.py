@@ -53,7 +53,7 @@ def test_v2(tmp_path: Path) -> None:
         swappiness=33,
         pids=frozenset({7, 8, 9, 10, 11}),
         scan_order=(7, 8, 9, 10, 11),
-            oom_groups=(
+        oom_groups=(
             ("/app/x.service", frozenset({8, 9, 10})),
             ("/app/x.service/deep", frozenset({10})),
         ),
