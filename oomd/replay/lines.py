@@ -104,7 +104,16 @@ _LOST = re.compile(
 _ROW_BEGINS = re.compile(r"\[ *\d+\] +-?\d+ +\d+ ")
 # A comm has 15 bytes, each of which may be written as #012 or \x0a.
 _COMM_LIMIT = 60
+# 2**64 has as many, and a sign may stand before them; int() itself refuses thousands.
+_DIGITS = 21
 _rows: dict[int, re.Pattern[str]] = {}
+
+
+def _number(text: str, base: int = 10) -> int:
+    """A figure as a kernel could have printed it. Raises ValueError for any other."""
+    if len(text) > _DIGITS:
+        raise ValueError(f"{len(text)} digits")
+    return int(text, base)
 
 
 def _row_pattern(columns: int) -> re.Pattern[str]:
@@ -119,12 +128,12 @@ def _row(text: str, columns: tuple[str, ...]) -> Row | None:
     found = _row_pattern(len(columns)).search(text) if columns else None
     if found is None or len(found[5] or "") > _COMM_LIMIT:
         return None
-    of = dict(zip(columns, (int(number) for number in found[4].split()), strict=True))
+    of = dict(zip(columns, (_number(number) for number in found[4].split()), strict=True))
     pages = [of[name] for name in columns if name.startswith("nr_p")]
     return Row(
-        pid=int(found[1]),
-        uid=int(found[2]),
-        tgid=int(found[3]),
+        pid=_number(found[1]),
+        uid=_number(found[2]),
+        tgid=_number(found[3]),
         total_vm_pages=of.get("total_vm", 0),
         rss_pages=of.get("rss", 0),
         # nr_ptes, from 4.1 to 4.14 nr_pmds beside it; all in bytes later.
@@ -141,11 +150,11 @@ def _invoked(text: str) -> Invoked | None:
         return None
     return Invoked(
         comm=text[: found.start()].strip(),
-        gfp_mask=int(found["mask"], 16),
+        gfp_mask=_number(found["mask"], 16),
         gfp_words=found["words"] is not None,
         nodemask=found["nodes"] or "",
-        order=int(found["order"]),
-        oom_score_adj=int(found["adj"]),
+        order=_number(found["order"]),
+        oom_score_adj=_number(found["adj"]),
     )
 
 
@@ -153,25 +162,25 @@ def _kill(text: str) -> Chosen | Sharer | None:
     found = _KILL.search(text)
     if found is None:
         return None
-    named = Named(int(found["pid"]), found["comm"])
+    named = Named(_number(found["pid"]), found["comm"])
     if found["sharer"]:
         return Sharer(named)
-    return Chosen(found["message"] or "", named, int(found["score"]))
+    return Chosen(found["message"] or "", named, _number(found["score"]))
 
 
 def _killed(text: str) -> Killed | None:
     found = _KILLED.search(text)
     if found is None:
         return None
-    vm = int(found["vm"]) if found["vm"] else None
-    return Killed(found["message"] or "", Named(int(found["pid"]), found["comm"]), vm)
+    vm = _number(found["vm"]) if found["vm"] else None
+    return Killed(found["message"] or "", Named(_number(found["pid"]), found["comm"]), vm)
 
 
 def _summary(text: str) -> Summary | None:
     found = _SUMMARY.search(text)
     if found is None:
         return None
-    named = Named(int(found[6]), found[5])
+    named = Named(_number(found[6]), found[5])
     return Summary(found[1], found[2], found[3], found[4] or "", named)
 
 
@@ -180,7 +189,7 @@ def _zone(text: str) -> Zone | None:
     if found is None:
         return None
     present = _PRESENT.search(text)
-    return Zone(int(found[1] or 0), int(present[1]) if present else None)
+    return Zone(_number(found[1] or "0"), _number(present[1]) if present else None)
 
 
 def _panic(text: str) -> Panicked | NoneKillable | None:
@@ -194,29 +203,29 @@ def _panic(text: str) -> Panicked | NoneKillable | None:
 
 def _named(pattern: re.Pattern[str], text: str) -> Named | None:
     found = pattern.search(text)
-    return Named(int(found[1]), found[2]) if found else None
+    return Named(_number(found[1]), found[2]) if found else None
 
 
 def _memory(text: str) -> Fact | None:
     """What ``show_mem()`` and a memcg's figures say."""
     found = _LIMIT.search(text)
     if found is not None:
-        return Limit(found[1], int(found[2]), int(found[3]))
+        return Limit(found[1], _number(found[2]), _number(found[3]))
     found = _PAGES.search(text)
     if found is not None:
-        return Pages(found[2], int(found[1]))
+        return Pages(found[2], _number(found[1]))
     found = _SWAP.search(text)
     if found is not None:
-        return Swap(int(found[1]))
+        return Swap(_number(found[1]))
     zone = _zone(text)
     if zone is not None:
         return zone
     found = _BUDDY.search(text)
     if found is not None:
-        return Buddy(int(found[1]))
+        return Buddy(_number(found[1]))
     found = _HUGE.search(text)
     if found is not None:
-        return HugePages(int(found[1]))
+        return HugePages(_number(found[1]))
     found = _MEMCG.search(text)
     if found is not None:
         return MemcgOf(found[1])
@@ -242,7 +251,7 @@ def _beginning(text: str) -> Fact | None:
     """Who allocated, and why it was asked for."""
     found = _CPU.search(text)
     if found is not None:
-        return Cpu(Named(int(found[1]), found[2]), found[3])
+        return Cpu(Named(_number(found[1]), found[2]), found[3])
     found = _HEADER.search(text)
     columns = tuple(found[1].split()) if found is not None else ()
     # As each kernel has them: two names that were wrapped into one are not what they seem.
@@ -283,13 +292,17 @@ def fact(text: str, columns: tuple[str, ...] = ()) -> Fact | None:
     """
     if _HINT.search(text) is None:
         return None
-    row = _row_or_nothing(text, columns)
-    if row is not None:
-        return row
-    for kind in _KINDS:
-        found = kind(text)
-        if found is not None:
-            return found
+    try:
+        row = _row_or_nothing(text, columns)
+        if row is not None:
+            return row
+        for kind in _KINDS:
+            found = kind(text)
+            if found is not None:
+                return found
+    except ValueError:
+        # A number that no kernel prints.
+        return None
     return None
 
 

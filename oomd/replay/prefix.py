@@ -97,7 +97,7 @@ class _Cutter:
         found = self.take(_KMSG)
         if found is not None:
             self.origin = _facility(found[1])
-            self.when = f"{int(found[2]) / 1e6:.6f}"
+            self.when = f"{int(found[2][:18]) / 1e6:.6f}"
             self.caller = found[3] or ""
             return False
         found = self.take(_DECODED)

@@ -16,7 +16,7 @@ from oomd.replay.totals import BEYOND_ALL_PAGES, Total, page_kib_of
 
 __all__ = ["Reading", "reading_of"]
 
-_SAMPLES = 256
+_SAMPLES = 1024
 
 
 class Reading(NamedTuple):
@@ -67,35 +67,44 @@ def _scored(report: KernelReport, row: Row, policy: Policy, score: int) -> _Scor
 
 
 def _samples(low: int, high: int) -> list[int]:
-    """Figures from ``low`` to ``high``, dense where they are small, and whole thousands."""
+    """Figures from ``low`` to ``high``, dense where they are small."""
     step = (high / low) ** (1 / _SAMPLES)
-    inner = [round(low * step**n) for n in range(1, _SAMPLES)]
-    inner += [pages // 1000 * 1000 for pages in inner]
-    return [low, *sorted({pages for pages in inner if low < pages < high}), high]
+    inner = {round(low * step**n) for n in range(1, _SAMPLES)}
+    return [low, *sorted(pages for pages in inner if low < pages < high), high]
+
+
+def _fits_near(scored: _Scored, capable: bool, pages: int) -> bool:
+    """The score fits in the same thousand: in it points are the same, and the score only falls."""
+    thousand = pages // 1000 * 1000
+    highest, lowest = scored.at(max(thousand, 1), capable), scored.at(thousand + 999, capable)
+    return highest >= scored.score >= lowest
 
 
 def _fitting(scored: _Scored, total: Total, capable: bool) -> Total | None:
     """``total`` as far as the kernel's score fits it, or None if it does nowhere."""
     if total.pages is not None:
         return total if scored.at(total.pages, capable) == scored.score else None
-    # score is about oom_score_adj + size * 1000 / totalpages: solved for totalpages, with a point
-    # to spare on either side for what is rounded off.
+    # score is size * 1000 / totalpages, and of oom_score_adj all or a part, as it counts whole
+    # thousands of totalpages. Solved for totalpages, with a point to spare for what is rounded.
     task = scored.task[capable]
-    rest = scored.score - task.oom_score_adj
-    low = max(total.low_pages, task.size_pages * 900 // (rest + 2) if rest > -2 else 1)
-    high = task.size_pages * 1000 // (rest - 1) + 1 if rest > 1 else BEYOND_ALL_PAGES
-    high = min(total.high_pages, high)
+    size, adj = task.size_pages * 1000, task.oom_score_adj
+    most = scored.score + 1 - min(adj, 0)
+    least = scored.score - 1 - max(adj, 0)
+    low = max(total.low_pages, size * 97 // 100 // most if most > 0 else 1)
+    high = min(total.high_pages, size // least + 1 if least > 0 else BEYOND_ALL_PAGES)
+    if adj < 0 < scored.score:
+        # Above it nothing is left of the size.
+        high = min(high, size // -adj + 1000)
     if low > high:
         return None
     samples = _samples(low, high)
-    fits = [scored.at(pages, capable) == scored.score for pages in samples]
+    fits = [_fits_near(scored, capable, pages) for pages in samples]
     if True not in fits:
         return None
     first, last = fits.index(True), len(fits) - 1 - fits[::-1].index(True)
-    # Up to the next figures that do not fit. Between them not all fit: oom_score_adj counts whole
-    # thousands of totalpages.
-    low = samples[max(first - 1, 0)] + (first > 0)
-    high = samples[min(last + 1, len(samples) - 1)] - (last + 1 < len(samples))
+    # Up to the next ones that do not fit.
+    low = samples[max(first - 1, 0)]
+    high = samples[min(last + 1, len(samples) - 1)]
     return total._replace(low_pages=low, high_pages=high)
 
 

@@ -54,7 +54,7 @@ def _by_oomd(report: KernelReport) -> bool:
 
 def _of_current(report: KernelReport, found: Cpu) -> bool:
     """It is of the task that invoked the killer, and not another processor's warning."""
-    return report.invoked is None or report.invoked.comm.endswith(found.current.comm)
+    return report.invoked is None or report.invoked.comm.endswith(found.current.comm.strip())
 
 
 def _awaits(report: KernelReport, found: Fact) -> bool:

@@ -38,9 +38,10 @@ def nodes_in(text: str) -> set[int]:
     nodes: set[int] = set()
     for part in text.split(","):
         first, _, last = part.partition("-")
-        if first.isdecimal() and (last or first).isdecimal():
-            # MAX_NUMNODES is 1024.
-            nodes.update(range(int(first), min(int(last or first), 1023) + 1))
+        last = last or first
+        # MAX_NUMNODES is 1024.
+        if first.isdecimal() and last.isdecimal() and max(len(first), len(last)) <= 4:
+            nodes.update(range(int(first), min(int(last), 1023) + 1))
     return nodes
 
 

@@ -21,6 +21,7 @@ from oomd.replay.facts import (
 )
 from oomd.replay.kernel_report import Invoked, Limit, Named, Row
 from oomd.replay.lines import fact
+from oomd.replay.prefix import logged
 from tests.replay.synthetic import ERAS, Process, rows_of
 
 X = Named(7, "x")
@@ -109,6 +110,23 @@ def test_the_table_of_each_time(era: str) -> None:
     in_bytes = "pgtables_bytes" in header.columns
     pgtables = 10 * 4096 if in_bytes else 10
     assert row == Row(7654321, -1, 1234567, 4_000, 2_000, pgtables, 3, -999, "x y")
+
+
+@pytest.mark.parametrize("digits", [22, 5_000])
+def test_numbers_that_no_kernel_prints(digits: int) -> None:
+    """int() would raise its own error from 4,300 digits on."""
+    many = "9" * digits
+    for line in (
+        f"{many} pages RAM",
+        f"Total swap = {many}kB",
+        f"swap: usage 0kB, limit {many}kB, failcnt 0",
+        f"Killed process {many} (x) total-vm:8kB, anon-rss:4kB",
+        f"sed invoked oom-killer: gfp_mask=0x{many}, order=0, oom_score_adj=0",
+        f"[    7]     0     7 {many}        4       1        0             0 x",
+        f"Node {many} Normal free:9kB min:4kB present:7kB managed:9kB",
+    ):
+        assert fact(line, EL7) is None
+    assert logged(f"6,1,{many},-;x").text == "x"
 
 
 HOSTILE = (

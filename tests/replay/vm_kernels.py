@@ -1,7 +1,9 @@
 """The virtual machine with another kernel than its own: one that the host's apt knows."""
 
 import re
+import shutil
 import subprocess
+from pathlib import Path
 
 from tests.vm.debian import AptKernel, make_base
 from tests.vm.disk import make_disk
@@ -13,12 +15,9 @@ __all__ = ["image_with"]
 
 def _newest(release: str) -> AptKernel:
     """The newest cloud kernel of a series, such as 6.12."""
-    listing = subprocess.run(
-        ["apt-cache", "search", "--names-only", rf"^linux-image-{re.escape(release)}[.][0-9].*-cloud-amd64$"],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
+    names = rf"^linux-image-{re.escape(release)}[.][0-9].*-cloud-amd64$"
+    search = ["apt-cache", "search", "--names-only", names]
+    listing = subprocess.run(search, check=True, capture_output=True, text=True).stdout
     packages = [line.split()[0] for line in listing.splitlines()]
     if not packages:
         raise ImageError(f"apt knows no cloud kernel of {release}")
@@ -36,12 +35,22 @@ def _newest(release: str) -> AptKernel:
     return AptKernel(newest, found[1])
 
 
+def _base(directory: Path, kernel: AptKernel) -> None:
+    try:
+        make_base(directory, kernel)
+    except ValueError:
+        # Its image is packed otherwise than the usual kernel's. QEMU boots it as it is, too.
+        (packed,) = (directory / "kernel/boot").glob("vmlinuz-*")
+        packed.rename(directory / "vmlinux")
+        shutil.rmtree(directory / "kernel")
+
+
 def image_with(release: str) -> Image:
     """The image with the newest kernel of ``release``; a minute, when it is not in the cache."""
     cache = cache_dir()
     with locked(cache / "lock"):
         kernel = _newest(release)
         base_key = digest("samples", *kernel)
-        base = cached(cache, "samples-base", base_key, lambda new: make_base(new, kernel))
+        base = cached(cache, "samples-base", base_key, lambda new: _base(new, kernel))
         disk = cached(cache, "samples-disk", base_key, lambda new: make_disk(new, base))
     return Image(disk=disk / "disk.img", kernel=base / "vmlinux")
