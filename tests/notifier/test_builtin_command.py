@@ -4,6 +4,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,23 @@ from tests.notifier.kernel_files import event
 pytestmark = pytest.mark.live
 
 
+_commands: list[Command] = []
+
+
 def shell(script: str) -> Command:
-    return Command(Root(), "command.test", argv=["/bin/sh", "-c", script])
+    command = Command(Root(), "command.test", argv=["/bin/sh", "-c", script])
+    _commands.append(command)
+    return command
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_left() -> Iterator[None]:
+    """What was killed is collected: another test may count the children of this process."""
+    yield
+    while _commands:
+        command = _commands.pop()
+        while command.calm(time.monotonic()) is not None:
+            time.sleep(0.01)
 
 
 @pytest.mark.parametrize(
