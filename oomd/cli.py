@@ -101,7 +101,8 @@ def _parser() -> _Parser:
         "guards the machine; with --dry-run it only says what it would do.",
         epilog="Exit status of --dry-run: 0 nothing to do now, 1 a threshold is crossed, "
         "2 usage or configuration error, 3 could not read enough to decide, 70 internal error. "
-        "oomd replay (see oomd replay --help) judges the kernel's own OOM reports in a log; "
+        "oomd replay (see oomd replay --help) judges the kernel's own OOM reports in a log, "
+        "and the decisions that the daemon has kept; "
         "oomd notifiers (see its --help) shows who can be asked for memory.",
     )
     parser.add_argument("--version", action="version", version=f"oomd {__version__}")
