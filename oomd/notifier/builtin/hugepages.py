@@ -24,7 +24,8 @@ def _number(root: WritableRoot, path: str) -> int:
     data = root.read(path).strip()
     if not data.isdigit():
         raise Unparsable(path, "is not a number")
-    return int(data)
+    # More than 19 digits is no count of anything (and int() balks at 4,300).
+    return int(data[:19])
 
 
 class _Pool(NamedTuple):

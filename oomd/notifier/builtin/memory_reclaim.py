@@ -89,7 +89,8 @@ class MemoryReclaim(Quiet):
             return (meminfo.mem_total_kib - meminfo.mem_free_kib) * 1024
         if not data.isdigit():
             raise Unparsable(path, "is not a number")
-        return int(data)
+        # More than 19 digits is no count of anything (and int() balks at 4,300).
+        return int(data[:19])
 
     def release(self, event: OomEvent) -> Answer:
         """Claims what ``memory.current`` of the groups has gone down by.
