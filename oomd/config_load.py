@@ -55,6 +55,16 @@ EXIT_CONFIG = 2
 # notifiers.command.NAME.argv
 KEY_PARTS = 4
 
+# So much may be parsed in vain for the ends of statements: a second's work.
+_VAIN_CHARACTERS = 1 << 20
+
+# A dotted key with far more parts than any that we know: tomllib takes the square of their number,
+# minutes for a file of the size that is read. Of a part: bare, "quoted", 'quoted'.
+_LONG_KEY = re.compile(
+    r"""(?<![\w.\\-])(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){100}""",
+    re.ASCII,
+)
+
 _FOLDERS = (("etc", "oomd"), ("usr", "lib", "oomd"))
 
 _TOML_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
@@ -62,6 +72,10 @@ _TOML_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$
 
 def _parse(path: str, text: str) -> dict[str, Any]:
     """TOML's own rules. Raises ConfigError with the line."""
+    long = _LONG_KEY.search(text)
+    if long is not None:
+        line = text.count("\n", 0, long.start()) + 1
+        raise ConfigError(path, line, "", "has a key of more than 100 parts")
     try:
         return tomllib.loads(text)
     except RecursionError as error:
@@ -77,40 +91,59 @@ def _parse(path: str, text: str) -> dict[str, Any]:
         raise ConfigError(path, line, "", f"is not TOML: {problem}{column}") from error
 
 
-def _statements(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Each statement of a good TOML text, parsed under its table's header, with its first line.
+def _table_of(header: dict[str, Any]) -> tuple[str, ...]:
+    """The table that a header opens, in parts; of an array of tables, as deep as nobody looks."""
+    parts: list[str] = []
+    while header:
+        ((name, inside),) = header.items()
+        parts.append(name)
+        if isinstance(inside, list):
+            return (*parts, *("",) * KEY_PARTS)
+        header = inside
+    return tuple(parts)
+
+
+def _statements(text: str) -> Iterator[tuple[int, tuple[str, ...], dict[str, Any]]]:
+    """Each statement of a good TOML text, parsed, with its first line and the table it is in.
 
     A statement is a line, or as many lines as it takes until it parses: so TOML's own grammar
-    says where strings and arrays end, and nothing here has to know it.
+    says where strings and arrays end, and nothing here has to know it. Its table's header is
+    parsed once and not with each of them, which took a long header times a long table.
     """
-    header, statement, first = "", "", 1
+    table: tuple[str, ...] = ()
+    statement, first, vain = "", 1, 0
     for number, line in enumerate(text.split("\n"), 1):
         statement += f"{line}\n"
         try:
-            content = tomllib.loads(header + statement)
+            content = tomllib.loads(statement)
         except (ValueError, RecursionError):
-            if number - first > 200:
-                return  # A long array, and no setting is one: not worth its quadratic price.
+            vain += len(statement)
+            if vain > _VAIN_CHARACTERS:
+                return  # Long arrays, and no setting is one: not worth their quadratic price.
             continue
         if statement.lstrip().startswith("["):
-            header = statement
-        yield first, content
+            yield first, (), content
+            table = _table_of(content)
+        else:
+            yield first, table, content
         statement, first = "", number + 1
 
 
-def _keys(content: Mapping[str, Any], prefix: str = "", depth: int = 1) -> Iterator[str]:
-    """The dotted keys of a table and of those inside it."""
+def _keys(content: Mapping[str, Any], table: tuple[str, ...]) -> Iterator[str]:
+    """The dotted keys in a table and in those inside it."""
+    if len(table) >= KEY_PARTS:
+        return
     for name, value in content.items():
-        yield f"{prefix}{name}"
-        if isinstance(value, dict) and depth < KEY_PARTS:
-            yield from _keys(value, f"{prefix}{name}.", depth + 1)
+        yield ".".join((*table, name))
+        if isinstance(value, dict):
+            yield from _keys(value, (*table, name))
 
 
 def key_lines(text: str) -> dict[str, int]:
     """The line of each key and table of a good TOML text, by dotted key of at most four parts."""
     lines: dict[str, int] = {}
-    for number, content in _statements(text):
-        for key in _keys(content):
+    for number, table, content in _statements(text):
+        for key in _keys(content, table):
             lines.setdefault(key, number)
     return lines
 

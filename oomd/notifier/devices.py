@@ -73,8 +73,11 @@ def parse_swaps(data: bytes) -> dict[str, int]:
     swaps = {}
     for line in data.decode("utf-8", "replace").splitlines()[1:]:
         words = line.split()
-        if len(words) >= 3 and words[2].isdigit():
-            swaps["".join(c if c.isprintable() else "?" for c in words[0])] = int(words[2])
+        # isdecimal() alone also takes the digits of other scripts.
+        if len(words) >= 3 and words[2].isascii() and words[2].isdecimal():
+            name = "".join(c if c.isprintable() else "?" for c in words[0])
+            # More than 19 digits is no count of anything (and int() balks at 4,300).
+            swaps[name] = int(words[2][:19])
     return swaps
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
+from oomd.config import one_line
+
 __all__ = ["BadSignature", "BadTable", "Option", "bind", "options_of"]
 
 _KINDS: dict[Any, str] = {
@@ -55,7 +57,9 @@ def _kind_of(value: object) -> str:
 
 def _fits(value: object, type_: Any) -> bool:
     if type_ is float:
-        return type(value) in (int, float) and math.isfinite(typing.cast(float, value))
+        # An integer may be too large for a float, which isfinite() would raise for.
+        large = type(value) is int and abs(value) >= 2**63
+        return type(value) in (int, float) and not large and math.isfinite(value)  # type: ignore[arg-type]
     if type_ == list[str]:
         return isinstance(value, list) and all(isinstance(one, str) for one in value)
     return type(value) is type_
@@ -132,7 +136,7 @@ def _unknown(name: str, options: tuple[Option, ...]) -> BadTable:
     names = [*(option.name for option in options), *EVERY_TABLE]
     close = get_close_matches(name[:60], names, 1)
     hint = f", did you mean {close[0]}?" if close else ""
-    shown = name if len(name) <= 60 else name[:57] + "..."
+    shown = one_line(name if len(name) <= 60 else name[:57] + "...")
     return BadTable(f"option {shown} is unknown{hint} (it has {', '.join(names)})")
 
 

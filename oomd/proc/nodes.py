@@ -9,6 +9,24 @@ _FILE = "proc/zoneinfo"
 
 _Zone = dict[bytes, int]
 
+# MAX_NUMNODES, include/linux/numa.h: who makes a mask of nodes counts on it.
+_MAX_NODES = 1024
+
+
+def _pages(word: bytes) -> int:
+    """Raises ValueError, also for more than there can be."""
+    if len(word) > 20:
+        raise ValueError
+    return int(word)
+
+
+def _nid(word: bytes) -> int:
+    """Raises ValueError."""
+    nid = int(word)
+    if not 0 <= nid < _MAX_NODES:
+        raise ValueError
+    return nid
+
 
 def _zones(data: bytes) -> list[tuple[int, _Zone]]:
     """Each zone's node, and its numbers of interest. Raises ValueError."""
@@ -16,10 +34,10 @@ def _zones(data: bytes) -> list[tuple[int, _Zone]]:
     for line in data.split(b"\n"):
         words = line.split()
         if len(words) >= 4 and words[0] == b"Node" and words[2] == b"zone":
-            zones.append((int(words[1].rstrip(b",")), {}))
+            zones.append((_nid(words[1].rstrip(b",")), {}))
         elif zones and len(words) == 2 and (name := words[0].rstrip(b":")) in _NAMES:
             # The first one counts: a per-CPU or per-node counter may have the same name.
-            zones[-1][1].setdefault(name, int(words[1]))
+            zones[-1][1].setdefault(name, _pages(words[1]))
     return zones
 
 

@@ -18,7 +18,7 @@ def _stall(words: list[bytes]) -> Stall:
     )
     stall = Stall(float(avg10), float(avg60), float(avg300), int(total))
     # NaN compares false with everything: no threshold would ever be crossed.
-    if not all(0 <= share <= 1000 for share in stall[:3]):
+    if not all(0 <= share <= 1000 for share in stall[:3]) or stall.total_us >= 1 << 64:
         raise ValueError
     return stall
 

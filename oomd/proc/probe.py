@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 from oomd.proc.cgroup import V1_MEMORY, v2_mount
 from oomd.proc.meminfo import read_meminfo
 from oomd.proc.root import ReadError, Root
-from oomd.proc.sysctl import read_int
+from oomd.proc.sysctl import parse_int, read_int
 
 __all__ = ["Probe", "ZramDevice", "probe"]
 
@@ -83,8 +83,8 @@ def _zram(root: Root) -> tuple[ZramDevice, ...]:
     for name in sorted(names):
         try:
             # orig_data_size, compr_data_size, mem_used_total, ...
-            used = int(root.read_record(f"sys/block/{name}/mm_stat").split()[2])
-        except (ReadError, IndexError, ValueError):
+            used = parse_int(root.read_record(f"sys/block/{name}/mm_stat").split()[2])
+        except (ReadError, IndexError):
             used = None
         size = _int_or_none(root, f"sys/block/{name}/disksize")
         devices.append(ZramDevice(name, size or 0, used))

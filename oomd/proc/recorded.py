@@ -79,7 +79,8 @@ class _Manifest:
         answers: dict[tuple[int, int], bool | None] = {}
         for row in rows:
             match row:
-                case [int(a), int(b), (bool() | None) as answer]:
+                # Numbers beyond a pid's range can be chosen so that all of them have one hash.
+                case [int(a), int(b), (bool() | None) as answer] if max(a, b) >> 31 == 0:
                     answers[a, b] = answers[b, a] = answer
                 case _:
                     raise BadRecording(self._path, '"same_mm" has an impossible value')
@@ -96,7 +97,8 @@ class RecordedRoot(Root):
         super().__init__(path)
         manifest = _Manifest(self.path)
         self._page_size_bytes = manifest.take("page_size_bytes", DEFAULT_PAGE_SIZE_BYTES)
-        if self._page_size_bytes < 1024:  # The kernel's own unit, KiB, would not fit.
+        # The kernel's own unit, KiB, would not fit; and no page is a GiB.
+        if not 1024 <= self._page_size_bytes <= 1 << 30:
             raise BadRecording(path, '"page_size_bytes" has an impossible value')
         self._clock_ticks = manifest.take("clock_ticks", DEFAULT_CLOCK_TICKS)
         self._kernel_release = manifest.take("kernel_release", "")

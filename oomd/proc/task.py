@@ -17,6 +17,13 @@ INIT_USER_NS_INODE: Final = 0xEFFFFFFD
 
 _SIGKILL: Final = 1 << (9 - 1)
 _CAP_SYS_ADMIN: Final = 1 << CAP_SYS_ADMIN
+_LARGEST: Final = 1 << 64
+
+# Longer is no file of the kernel's: a number of a thousand digits is not for those who add up,
+# divide and print what is read here. Bounds on lengths cost the scan nothing.
+_STAT_BYTES: Final = 1200  # 50 numbers of 20 digits, and what is between them
+_IDS_BYTES: Final = 120
+_VM_BYTES: Final = 440  # 14 lines with 15 digits each
 
 
 class Stat(NamedTuple):
@@ -66,6 +73,8 @@ def parse_stat(data: bytes) -> Stat:
     try:
         if not data.endswith(b"\n"):
             raise ValueError  # Cut short: the last number may be half of one.
+        if len(data) - end > _STAT_BYTES:
+            raise ValueError
         return Stat(
             data[data.index(b"(") + 1 : end].decode("utf-8", "surrogateescape"),
             fields[0].decode("ascii"),
@@ -91,13 +100,15 @@ _Sizes = tuple[int, int, int, int, tuple[int, int, int] | None]
 _NO_MM: Final[_Sizes] = (0, 0, 0, 0, None)
 
 
-def _sizes(words: list[bytes]) -> _Sizes:
-    """From the lines' words, three each. Raises KeyError and ValueError."""
-    if words[::3] == _VM_LINES:
+def _sizes(words: list[bytes], length: int) -> _Sizes:
+    """From the lines' words, three each; ``length`` in bytes. Raises KeyError and ValueError."""
+    if length <= _VM_BYTES and words[::3] == _VM_LINES:
         # A third faster than looking each up by name, which is what follows.
         split = int(words[16]), int(words[19]), int(words[22])
         return int(words[1]), int(words[13]), int(words[37]), int(words[40]), split
     kib = dict(zip(words[::3], map(int, words[1::3]), strict=True))
+    if max(map(abs, kib.values())) >= _LARGEST:
+        raise ValueError
     # 4.0 to 4.14: VmPTE is the lowest level only. el7 has nothing else, later it is all.
     pgtables = kib[b"VmPTE:"] + kib.get(b"VmPMD:", 0)
     in_three = None
@@ -109,12 +120,16 @@ def _sizes(words: list[bytes]) -> _Sizes:
 # The mask is 288 characters on a distribution's kernel and the same for nearly every task: parsed
 # anew it would cost an eighth of the parsing. Emptied when full, so that it stays small.
 _masks: Final[dict[bytes, int]] = {}
+# Several times MAX_NUMNODES: what is kept is bounded.
+_MASK_CHARACTERS: Final = 1024
 
 
 def _mask(words: bytes) -> int:
     """Hexadecimal words with commas between them. Raises ValueError."""
     mask = _masks.get(words)
     if mask is None:
+        if len(words) > _MASK_CHARACTERS:
+            raise ValueError
         mask = int(words.replace(b",", b""), 16)
         if len(_masks) >= 16:
             _masks.clear()
@@ -134,13 +149,15 @@ def parse_status(data: bytes) -> Status:
             raise ValueError  # Cut short: the last number may be half of one.
         begin = index(b"\nTracerPid:\t")
         end = index(b"\nGid:", begin)
+        if end - begin > _IDS_BYTES:
+            raise ValueError
         _, tracer_pid, _, uid, *_ = data[begin:end].split()
         vm = data.find(b"\nVmSize:", end)
         sizes = _NO_MM
         if vm >= 0:
             # VmSwap ends the block; late kernels go on with lines of another form.
             end = index(b" kB", index(b"\nVmSwap:", vm)) + 3
-            sizes = _sizes(data[vm:end].split())
+            sizes = _sizes(data[vm:end].split(), end - vm)
         begin = index(b"\nSigPnd:\t", end) + 9
         pending = int(data[begin : begin + 16], 16)
         begin = index(b"\nShdPnd:\t", begin) + 9
@@ -275,7 +292,8 @@ def _read_flagged(root: Root, pid: int, page_size_bytes: int) -> Task | None:
     uid = None
     if status is None:
         # stat has two of the figures, rounded on late kernels: better than none.
-        vm_kib, rss_kib = stat.vsize_bytes >> 10, stat.rss_pages * (page_size_bytes >> 10)
+        vm_kib = sorted((0, stat.vsize_bytes, _LARGEST))[1] >> 10
+        rss_kib = sorted((0, stat.rss_pages, _LARGEST))[1] * (page_size_bytes >> 10)
         split = (rss_kib, 0, 0)
         status = Status(0, 0, False, False, None, vm_kib > 0, vm_kib, rss_kib, 0, 0, split)
     else:

@@ -18,7 +18,8 @@ def parse_mem_used_total(path: str, data: bytes) -> int:
     words = data.split()
     if len(words) < 3 or not words[2].isdigit():
         raise Unparsable(path, "has no mem_used_total")
-    return int(words[2])
+    # More than 19 digits is no count of anything (and int() balks at 4,300).
+    return int(words[2][:19])
 
 
 class Compact(Quiet):
