@@ -24,17 +24,17 @@ def point_in_time(text: str, now: datetime) -> datetime:
     word = text.strip().lower()
     if word in ("today", "yesterday"):
         return midnight - timedelta(days=word == "yesterday")
-    if word.startswith("@") and word[1:].isdecimal():
-        return datetime.fromtimestamp(int(word[1:]), UTC)
     found = _AGO.fullmatch(word)
     try:
+        if word.startswith("@") and word[1:].isdecimal():
+            return datetime.fromtimestamp(int(word[1:]), UTC)
         if found is not None:
             return now - timedelta(seconds=int(found[1]) * _UNITS[found[2]])
         at = datetime.fromisoformat(text.strip())
     except (ValueError, OverflowError, OSError):
         raise ValueError(
-            f"{text!r}: expected a date as 2026-11-23 08:00, today, yesterday, or how long ago, "
-            "as 2h or 3d"
+            f"{text[:60]!r}: expected a date as 2026-11-23 08:00, today, yesterday, or how long "
+            "ago, as 2h or 3d"
         ) from None
     return at if at.tzinfo is not None else at.replace(tzinfo=now.tzinfo)
 
