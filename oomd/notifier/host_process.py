@@ -31,8 +31,10 @@ START_S = 20.0
 # What fails in the calm is tried again after this, and a little later each time.
 RETRY_S = 1.0
 
-# Between a process's last datagram and its death as its parent sees it.
-LAST_MOMENT_S = 0.005
+# So long is waited, within its deadline, between the end of a process's connection and its death
+# as its parent sees it: how it ended is the one thing that an admin wants to know.
+LAST_MOMENT_S = 0.1
+LOOK_S = 0.001
 
 MODULE: Final = "oomd.notifier.host"
 
@@ -120,7 +122,7 @@ class Host:
         while not (how := self.has_ended()):
             if time.monotonic() >= until:
                 return "has closed its connection to oomd"
-            time.sleep(LAST_MOMENT_S / 10)
+            time.sleep(LOOK_S)
         self._said_how = True
         return f"its process {how}"
 
