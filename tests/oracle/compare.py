@@ -15,6 +15,7 @@ Json = dict[str, Any]
 CAUSES = {
     "changed": "the figures changed between the two looks",
     "order": "of equals, which one was there first cannot be seen",
+    "unseen": "a process's memory policy cannot be seen",
     "harness": "the run itself failed",
     "policy": "the policy",
 }
@@ -40,7 +41,7 @@ class Verdict:
     """Those whose rss, page tables, swap entries and oom_score_adj oomd had seen just so."""
     points_equal: int = 0
     """Those whose points are the same: what was swapped out meanwhile counts as before."""
-    el7_agrees: bool = False
+    el7_agrees: bool | None = None
     """The el7 profile names the same victims: nothing that the two profiles differ in mattered."""
     cause: str = ""
     """A key of CAUSES; empty: nothing differs that matters."""
@@ -135,6 +136,15 @@ def _dead_equal(result: Json, reports: int) -> bool | None:
     return victims & mine == set(result["dead"]) & mine
 
 
+def _arguments(result: Json, pid: int) -> list[str]:
+    """Of the hog that is, or has made, this process."""
+    for one in result["people"]:
+        if pid == one["pid"] or pid in [relative for _, relative in one["relatives"]]:
+            arguments: list[str] = one["arguments"]
+            return arguments
+    return []
+
+
 def _same_figures(result: Json, report: KernelReport, pids: set[int | None]) -> bool:
     """All of these were seen as the kernel saw them."""
     page_bytes = result["audit"]["page_size_bytes"]
@@ -145,6 +155,10 @@ def _same_figures(result: Json, report: KernelReport, pids: set[int | None]) -> 
 
 def _cause(result: Json, report: KernelReport, ours: int | None, theirs: int | None) -> str:
     """Why the victims differ. The policy is to blame unless it is shown not to be."""
+    # The table of a constrained OOM has those alone whom the kernel would have taken.
+    if result["population"]["scene"] == "mempolicy" and ours:
+        if report.table.find(ours) is None and "--bind" in _arguments(result, ours):
+            return "unseen"
     judgement = judge(report, "mainline")
     if judgement.agrees is not True:
         return "policy"
@@ -173,7 +187,7 @@ def compare(result: Json) -> Verdict:
         rows=rows,
         rows_equal=equal,
         points_equal=points,
-        el7_agrees=_victims(result["el7"]) == _victims(decision),
+        el7_agrees="el7" in result and _victims(result["el7"]) == _victims(decision),
         detail="; ".join(words[:4]),
     )
     return _explained(found, result, report, ours, theirs)

@@ -344,10 +344,12 @@ def start_trigger(population: Json, people: People) -> Json | None:
     base = ["--name", "trigger", "--adj", "-1000", "--on-usr1", "grow"]
     if scene == "memcg":
         leaf = cgroup_of(population["leaves"][0] if population["leaves"] else "")
-        trigger = people.start([*base, "--cgroup", leaf, "--grow-mib", "1"])
+        # What may be swapped out is used up first.
+        grow_mib = 1 + (population["swap_max_mib"] + 1 if population["swap"] else 0)
+        trigger = people.start([*base, "--cgroup", leaf, "--grow-mib", str(grow_mib)])
         people.wait_ready()
         current = int(read(f"{CGROUP}/memory.current"))
-        if population["swap_max_mib"] is not None:
+        if population["swap"]:
             write(f"{CGROUP}/memory.swap.max", str(population["swap_max_mib"] << 20))
         write(f"{CGROUP}/memory.max", str(current + MEMCG_SLACK_BYTES))
         return trigger
@@ -363,7 +365,11 @@ def ask_the_kernel(trigger: Json | None, kmsg: Kmsg) -> bool:
         write("/proc/sysrq-trigger", "f")
     else:
         os.kill(trigger["pid"], signal.SIGUSR1)
-    return kmsg.wait_for(OUTCOME)
+    answered = kmsg.wait_for(OUTCOME)
+    if trigger is not None:
+        # It would go on, and what it asks for next is another question.
+        os.kill(trigger["pid"], signal.SIGKILL)
+    return answered
 
 
 def play(population: Json) -> Json:
@@ -382,15 +388,18 @@ def play(population: Json) -> Json:
                 trigger = start_trigger(population, people)
                 took("people")
                 before = people.already_dead()
-                result["el7"] = audit(population, "el7")["decision"]
+                if population["el7_too"]:
+                    result["el7"] = audit(population, "el7")["decision"]
                 result["audit"] = audit(population, "mainline")
                 took("audit")
                 result["answered"] = ask_the_kernel(trigger, kmsg)
                 victims = [one["pid"] for one in result["audit"]["decision"]["victims"]]
                 people.wait_dead(victims)
                 took("kernel")
+                gone = {*before, trigger["pid"]} if trigger is not None else {*before}
+                result["dead"] = sorted(set(people.dead()) - gone)
+                # After it: whoever has died of another kill is told of there.
                 kmsg.drain()
-                result["dead"] = sorted(set(people.dead()) - set(before))
                 result["people"] = people.made
                 result["kmsg"] = kmsg.records
             finally:

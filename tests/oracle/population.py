@@ -58,12 +58,14 @@ class Population:
     aslr: bool = True
     """Addresses are random, and so page tables of equals are not equal."""
     swap: bool = False
-    swap_max_mib: int | None = None
-    """memcg: how much of it may be used. None: all."""
+    swap_max_mib: int = 0
+    """memcg: how much of it may be used."""
     leaves: tuple[str, ...] = ()
     """Cgroups below the population's own that have processes, in the order they are made in."""
     groups: tuple[str, ...] = ()
     """Cgroups with memory.oom.group: leaves, what is above them, or the population's own ("")."""
+    el7_too: bool = True
+    """The el7 profile is asked as well; the kernel cannot be."""
     as_command: bool = False
     """The audit is started as a command; else forked from a process that has it loaded."""
 
@@ -199,8 +201,8 @@ def generate(seed: int, number: int) -> Population:
     else:
         people = [_in_nodes(rng, scene, one) for one in people]
         made["leaves"] = ("all", "n0", "n1") if scene == "cpuset" else ()
-    if scene == "memcg":
-        made["swap_max_mib"] = rng.choice((0, 0, 4, None)) if made["swap"] else None
+    if scene == "memcg" and made["swap"]:
+        made["swap_max_mib"] = rng.choice((0, 4, 12))
     return Population(people=tuple(people), **made)
 
 

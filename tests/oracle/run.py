@@ -95,9 +95,8 @@ def run_all(
         try:
             with tempfile.TemporaryDirectory() as log, started(image, Path(log)) as machine:
                 for result in play(machine, list(waiting)):
-                    result |= about
                     with path.open("a") as file:
-                        file.write(json.dumps(result) + "\n")
+                        file.write(json.dumps({**about, **result}) + "\n")
                     waiting = [p for p in waiting if p.number != result["population"]["number"]]
                     told(result)
         except GuestError as error:

@@ -97,7 +97,7 @@ def table(kernels: list[Results]) -> str:
     dates = sorted({date for one in kernels for date in one.dates})
     machines = sorted({machine for one in kernels for machine in one.machines})
     seeds = sorted({seed for one in kernels for seed in one.seeds})
-    same = sum(one.el7_agrees for one in verdicts)
+    same = sum(bool(one.el7_agrees) for one in verdicts)
     lines += [
         "",
         f"The el7 profile names the same victims in {same} of these {len(verdicts)} populations.",
