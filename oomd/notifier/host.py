@@ -15,12 +15,11 @@ from typing import Any
 from oomd import wire
 from oomd.notifier import NOTIFY_STOP, OomEvent
 from oomd.notifier.load import Plugin, PluginError, describe, load
-from oomd.notifier.peers import cut
+from oomd.notifier.peers import EXIT_CUT_OFF, cut
 
 __all__ = ["main"]
 
 EXIT_OK = 0
-EXIT_CUT_OFF = 1
 EXIT_USAGE = 2
 
 # What int64_t holds: more is no number of bytes, and no message either.

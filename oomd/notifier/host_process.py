@@ -17,7 +17,7 @@ from oomd.helpers import spawn
 from oomd.log import ERR, WARNING
 from oomd.notifier import OomEvent
 from oomd.notifier.chain import Outcome
-from oomd.notifier.peers import GONE, MESSAGES, Broken, Peer, failure, shown_op
+from oomd.notifier.peers import EXIT_CUT_OFF, GONE, MESSAGES, Broken, Peer, failure, shown_op
 from oomd.notifier.plan import DEADLINE_MS, PRIORITY
 from oomd.notifier.workshop import Workshop
 
@@ -35,6 +35,8 @@ RETRY_S = 1.0
 # as its parent sees it: how it ended is the one thing that an admin wants to know.
 LAST_MOMENT_S = 0.1
 LOOK_S = 0.001
+
+CUT_OFF: Final = "has closed its connection to oomd"
 
 MODULE: Final = "oomd.notifier.host"
 
@@ -57,6 +59,8 @@ class Keeper(Protocol):
 
 def how_it_ended(exit_code: int) -> str:
     """In words, for a log."""
+    if exit_code == EXIT_CUT_OFF:
+        return CUT_OFF
     if exit_code >= 0:
         return f"has ended with status {exit_code}"
     try:
@@ -121,7 +125,7 @@ class Host:
         until = min(deadline, time.monotonic() + LAST_MOMENT_S)
         while not (how := self.has_ended()):
             if time.monotonic() >= until:
-                return "has closed its connection to oomd"
+                return f"its process {CUT_OFF}"
             time.sleep(LOOK_S)
         self._said_how = True
         return f"its process {how}"

@@ -14,13 +14,16 @@ from oomd.notifier import OomEvent
 from oomd.notifier.chain import Outcome, left_ms
 from oomd.notifier.waiting import Waited, Waiter
 
-__all__ = ["GONE", "MESSAGES", "Broken", "Peer", "cut", "failure", "shown_op"]
+__all__ = ["EXIT_CUT_OFF", "GONE", "MESSAGES", "Broken", "Peer", "cut", "failure", "shown_op"]
 
 MESSAGES: Final = 4
 """So many messages of one peer are read in one turn of the loop."""
 
 GONE: Final = "has gone away"
 """Why a conversation is over that the other side has ended."""
+
+EXIT_CUT_OFF: Final = 71
+"""EX_OSERR: a plugin's process ends so whose connection was closed under it."""
 
 # What is said about an error, in characters. JSON takes up to twelve bytes for one of them.
 ERROR_LIMIT: Final = 480

@@ -104,7 +104,7 @@ def test_one_that_hangs_is_left_behind_and_started_anew(write: Write) -> None:
 
 
 # The end of its connection can be seen a moment before how it has ended.
-ENDED = ("its process was killed by SIGKILL", "has closed its connection to oomd")
+ENDED = ("its process was killed by SIGKILL", "its process has closed its connection to oomd")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,10 @@ ENDED = ("its process was killed by SIGKILL", "has closed its connection to oomd
         ("def release(event): return 1 << 62", "claims 4611686018427387904 bytes, more than this"),
         ("def release(event): sys.exit(3)", "failed: line 4: SystemExit: 3"),
         ("def release(event): os.kill(os.getpid(), 9)", ENDED),
-        ("def release(event): os.closerange(0, 99); return 1", "has closed its connection"),
+        (
+            "def release(event): os.closerange(0, 99); return 1",
+            "its process has closed its connection",
+        ),
         (
             "def release(event):\n    more = []\n    while True: more.append(bytes(1 << 20))",
             "failed: line 6: MemoryError",
