@@ -167,7 +167,7 @@ def _cause(result: Json, report: KernelReport, ours: int | None, theirs: int | N
 
 
 def compare(result: Json) -> Verdict:
-    """Judge a raw result of ``in_guest.py``."""
+    """Judge a raw result of ``guest.main``."""
     population = result["population"]
     verdict = Verdict(population["number"], result["kernel"], population["scene"])
     report, reports = first_report(result["kmsg"])

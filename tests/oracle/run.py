@@ -14,9 +14,9 @@ from tests.vm.machine import GuestError, Machine
 
 __all__ = ["play", "prepare", "read_results", "run_all", "started"]
 
-IN_GUEST = Path(__file__).with_name("in_guest.py")
+GUEST = Path(__file__).with_name("guest")
 PYTHON = "/opt/oomd/current/bin/python"
-DRIVER = "/run/oracle.py"
+DRIVER_DIR = "/run/oracle"
 MEMORY_MIB = 640
 SWAP_MIB = 192
 # A machine that dies takes one population with it, which is tried again once.
@@ -39,7 +39,10 @@ def prepare(machine: Machine) -> None:
     machine.run(["systemctl", "stop", "oomd"])
     machine.run("modprobe zram num_devices=1")
     machine.run(f"echo {SWAP_MIB}M > /sys/block/zram0/disksize && mkswap /dev/zram0")
-    machine.put(DRIVER, IN_GUEST.read_bytes())
+    package = f"{DRIVER_DIR}/tests/oracle/guest"
+    machine.run(["mkdir", "-p", package])
+    for module in GUEST.glob("*.py"):
+        machine.put(f"{package}/{module.name}", module.read_bytes())
 
 
 @contextmanager
@@ -57,7 +60,8 @@ def play(machine: Machine, populations: Iterable[Population]) -> Iterator[Json]:
         batch, waiting = waiting[:AT_A_TIME], waiting[AT_A_TIME:]
         machine.put("/run/populations", "".join(f"{json.dumps(p.as_json())}\n" for p in batch))
         machine.run(["rm", "-f", "/run/results"])
-        command = [PYTHON, DRIVER, "/run/populations", "/run/results"]
+        files = "/run/populations /run/results"
+        command = f"env -C {DRIVER_DIR} {PYTHON} -m tests.oracle.guest.main {files}"
         driver = machine.start(command, oom_score_adj=-1000)
         for population in batch:
             driver.wait_line(rf"^done {population.number}$", POPULATION_TIMEOUT_S)

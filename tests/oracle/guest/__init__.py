@@ -1,0 +1,1 @@
+"""What runs inside the virtual machine; the image has no part of it."""
