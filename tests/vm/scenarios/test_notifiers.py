@@ -118,17 +118,18 @@ def test_the_balloon_saves_a_hog_of_a_fixed_size(guard: Guarded, figure: Keep) -
 
 
 def test_cold_memory_of_another_cgroup_saves_a_hog(guard: Guarded, figure: Keep) -> None:
-    # MemAvailable alone, as a machine whose swap is kept for cold memory is run.
-    guard.configure(
-        "[exhaustion]\nswap_free_percent = 100\n"
-        f'{PATIENT}[notifiers.memory_reclaim]\ncgroups = ["/cold.slice"]\ndeadline_ms = 5000\n'
-    )
-    registered(guard, "memory_reclaim")
     with guard.zram_swap(200):
         cold = guard.machine.start(
             "systemd-run --quiet --scope --slice=cold.slice hog --mib 120 --hold --name cold"
         )
         cold.wait_line(r"^ready \d+$")
+        # MemAvailable alone, as a machine whose swap is kept for cold memory is run. Groups are
+        # looked for when it starts, and then in the calm.
+        guard.configure(
+            "[exhaustion]\nswap_free_percent = 100\n"
+            f'{PATIENT}[notifiers.memory_reclaim]\ncgroups = ["/cold.slice"]\n'
+        )
+        registered(guard, "memory_reclaim")
         hog = guard.hog(f"--mib {too_much_mib(guard)} --hold --rate 30")
         check_survived(guard, "memory_reclaim", figure)
         assert hog.alive
