@@ -3,6 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
+from oomd.mm.oom_badness import Case
+from oomd.mm.policy import MAINLINE
+from oomd.mm.select_bad_process import select_bad_process
+from oomd.mm_types import Task
+from oomd.oom import OomControl
 from oomd.replay.collect import Collector
 from oomd.replay.judge import judge
 from oomd.replay.kernel_report import KernelReport, Row
@@ -153,16 +158,43 @@ def _same_figures(result: Json, report: KernelReport, pids: set[int | None]) -> 
     return all(pid in ours and ours[pid] == rows.get(pid) for pid in pids if pid)
 
 
+def _from_the_table(result: Json, report: KernelReport) -> int:
+    """Whom the policy chooses from the kernel's own figures, in the kernel's own order."""
+    page_bytes = result["audit"]["page_size_bytes"]
+    tasks = []
+    for place, row in enumerate(report.table.rows):
+        rss, pgtables, swapents, adj = _row_in(row, page_bytes)
+        tasks.append(
+            Task(
+                row.tgid,
+                place,
+                rss_pages=rss,
+                pgtables_pages=pgtables,
+                swapents_pages=swapents,
+                oom_score_adj=adj,
+            )
+        )
+    # What the population was told to do is known here; oomd had to find it out.
+    vforked = {
+        pid
+        for one in result["people"]
+        if "--vfork" in one["arguments"]
+        for _, pid in one["relatives"][-1:]
+    }
+    oc = OomControl(manual=True, vforking=frozenset(t.ident for t in tasks if t.pid in vforked))
+    case = Case(oc, MAINLINE, result["audit"]["decision"]["totalpages"])
+    chosen = select_bad_process(tasks, case).chosen
+    return chosen.pid if chosen is not None else 0
+
+
 def _cause(result: Json, report: KernelReport, ours: int | None, theirs: int | None) -> str:
     """Why the victims differ. The policy is to blame unless it is shown not to be."""
     # The table of a constrained OOM has those alone whom the kernel would have taken.
     if result["population"]["scene"] == "mempolicy" and ours:
         if report.table.find(ours) is None and "--bind" in _arguments(result, ours):
             return "unseen"
-    judgement = judge(report, "mainline")
-    if judgement.agrees is not True:
+    if _from_the_table(result, report) != theirs:
         return "policy"
-    # From the kernel's own figures, in the kernel's own order, oomd chooses the same one.
     return "order" if _same_figures(result, report, {ours, theirs}) else "changed"
 
 
