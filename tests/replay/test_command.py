@@ -5,10 +5,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import types
+import uuid
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -169,6 +171,68 @@ def test_this_machines_ring_and_journal(replay: Replay) -> None:
         ran = replay(*args)
         # What is in them is this machine's affair; that they can be read, ours.
         assert ran.status in (0, 1) or "no OOM report" in ran.err or "cannot be read" in ran.err
+
+
+class _Reader:
+    """What systemd.journal.Reader gives: text, bytes where it is none, and objects."""
+
+    entries: ClassVar[list[dict[str, Any]]] = []
+    asked: ClassVar[list[object]] = []
+
+    def add_match(self, **fields: str) -> None:
+        self.asked.append(fields)
+
+    def seek_realtime(self, at: datetime) -> None:
+        self.asked.append(at)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.entries)
+
+
+@pytest.fixture
+def journal(monkeypatch: pytest.MonkeyPatch) -> type[_Reader]:
+    module = types.ModuleType("systemd.journal")
+    module.Reader = _Reader  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "systemd.journal", module)
+    monkeypatch.setattr(_Reader, "asked", [])
+    monkeypatch.setattr(_Reader, "entries", [])
+    return _Reader
+
+
+def entry(message: str | bytes, boot: int = 1, facility: int = 0) -> dict[str, Any]:
+    return {
+        "MESSAGE": message,
+        "SYSLOG_FACILITY": facility,
+        "_HOSTNAME": "web01",
+        "_BOOT_ID": uuid.UUID(int=boot),
+        "__REALTIME_TIMESTAMP": NOW,
+    }
+
+
+def test_the_journal(replay: Replay, journal: type[_Reader]) -> None:
+    hostile = [line.replace("big", "b\udcff\nig") for line in AGREES]
+    journal.entries[:] = [
+        *(entry(line) for line in AGREES),
+        *(entry(line.encode("utf-8", "surrogateescape"), boot=2) for line in hostile),
+        *(entry(line.partition(";")[2], boot=2, facility=1) for line in OWN),
+    ]
+    ran = replay("--journal", "--since", "2026-11-20 07:15", "--json")
+    assert (ran.status, ran.err) == (0, "")
+    found = [json.loads(line) for line in ran.out.splitlines()]
+    assert [one["agrees"] for one in found] == [True, True, None]
+    assert [one["source"] for one in found] == ["kernel", "kernel", "oomd"]
+    assert found[1]["kernel_killed"] == [{"pid": 200, "comm": r"b\udcff\nig"}]
+    match, since = journal.asked
+    assert match == {"_TRANSPORT": "kernel"}
+    assert isinstance(since, datetime)
+    assert (since.year, since.day, since.hour) == (2026, 20, 7)
+
+
+def test_without_the_journals_module(replay: Replay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "systemd.journal", None)
+    ran = replay("--journal")
+    assert ran.status == 2
+    assert "journalctl -k -o json | oomd replay -" in ran.err
 
 
 NOW = datetime(2026, 11, 23, 8, 30, tzinfo=UTC)
