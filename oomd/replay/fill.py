@@ -49,7 +49,8 @@ def _memory(report: KernelReport, found: Fact) -> None:
 
 def _add_killed(report: KernelReport, victim: Named) -> None:
     # Of an oom.group the first victim is named twice.
-    if all(one.pid != victim.pid for one in report.killed):
+    if victim.pid not in report.killed_pids:
+        report.killed_pids.add(victim.pid)
         report.killed.append(victim)
 
 

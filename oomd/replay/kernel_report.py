@@ -64,6 +64,9 @@ class Table:
     rows: list[Row] = field(default_factory=list)
     truncated: bool = False
     """Lines are known to be missing, or belong to another table."""
+    _by_tgid: dict[int, Row] = field(default_factory=dict, repr=False, compare=False)
+    _by_pid: dict[int, Row] = field(default_factory=dict, repr=False, compare=False)
+    _indexed: int = field(default=0, repr=False, compare=False)
 
     @property
     def bytes_of_pgtables(self) -> bool:
@@ -78,13 +81,12 @@ class Table:
 
     def find(self, pid: int) -> Row | None:
         """The row of a process, by any of the two pids it shows."""
-        by_tgid = None
-        for row in self.rows:
-            if row.tgid == pid:
-                return row
-            if row.pid == pid:
-                by_tgid = row
-        return by_tgid
+        # Asked for each of those who were killed: a cgroup that dies as a whole may be the table.
+        for row in self.rows[self._indexed :]:
+            self._by_tgid.setdefault(row.tgid, row)
+            self._by_pid[row.pid] = row
+        self._indexed = len(self.rows)
+        return self._by_tgid.get(pid) or self._by_pid.get(pid)
 
 
 @dataclass(slots=True)
@@ -133,6 +135,8 @@ class KernelReport:
     """``score N or sacrifice child``: only of kernels that may do so (before 5.1)."""
     killed: list[Named] = field(default_factory=list)
     """The victim first, then who died with it."""
+    killed_pids: set[int] = field(default_factory=set)
+    """The same, to find one by."""
     killed_total_vm_kib: int | None = None
     """Of the victim."""
     sharers: list[Named] = field(default_factory=list)

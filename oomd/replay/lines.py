@@ -54,7 +54,7 @@ _INVOKED = re.compile(
 )
 _CPUSET = re.compile(r" cpuset=.* mems_allowed=([\d,-]+)\s*$", re.DOTALL)
 _CPU = re.compile(
-    r"PID: (\d+) Comm: (.*?) (?:Kdump: loaded )?(?:Not tainted|Tainted: [A-Z\s()-]+?)\s+"
+    r"PID: (\d+) Comm: (.*?) (?:Kdump: loaded )?(?:Not tainted\s+|Tainted: [A-Z\s()-]++)"
     r"(\d+\.\d+\S*) #",
     re.DOTALL,
 )
@@ -69,12 +69,14 @@ _HUGE = re.compile(r"Node (\d+) hugepages_total=")
 _PAGES = re.compile(r"(?:^|\s)(\d+) pages (RAM|reserved)\s*$")
 _SWAP = re.compile(r"(?:^|\s)Total swap = (\d+)kB\s*$")
 _HEADER = re.compile(r"\[ *pid *\] +uid +tgid +(total_vm .*?) +name\s*$")
-_SUMMARY = re.compile(
-    r"oom-kill:constraint=(CONSTRAINT_\w+),nodemask=(\(null\)|[\d,-]*),cpuset=.*,"
-    r"mems_allowed=([\d,-]*)(?:,global_oom|,oom_memcg=(.*?))?(?:,task_memcg=.*?)?"
-    r",task=(.*),pid=(\d+),uid=-?\d+\s*$",
+# In three, as cgroups and comms may have any of its words in their names: one pattern for the whole
+# line tries them all with each other.
+_SUMMARY = re.compile(r"oom-kill:constraint=(CONSTRAINT_\w+),nodemask=(\(null\)|[\d,-]*),cpuset=")
+_SUMMARY_NODES = re.compile(
+    r",mems_allowed=([\d,-]*)(?:,global_oom|,oom_memcg=(.*?))?(?:,task_memcg=.*?)?,task=(.*)",
     re.DOTALL,
 )
+_SUMMARY_END = re.compile(r",pid=(\d+),uid=-?\d+\s*$")
 _KILL = re.compile(
     r"(?P<message>(?:Memory cgroup o|O)ut of memory(?: \(oom_kill_allocating_task\))?)?"
     r"(?(message): )Kill process (?P<pid>\d+) \((?P<comm>.*)\) "
@@ -107,6 +109,10 @@ _COMM_LIMIT = 60
 # 2**64 has as many, and a sign may stand before them; int() itself refuses thousands.
 _DIGITS = 21
 _rows: dict[int, re.Pattern[str]] = {}
+
+
+# The kernel cuts its lines at 1,024 bytes, at 2,048 since 5.10; a logger may write a byte as four.
+_LINE_CHARACTERS = 8192
 
 
 def _number(text: str, base: int = 10) -> int:
@@ -177,11 +183,17 @@ def _killed(text: str) -> Killed | None:
 
 
 def _summary(text: str) -> Summary | None:
-    found = _SUMMARY.search(text)
-    if found is None:
+    begin, end = _SUMMARY.search(text), _SUMMARY_END.search(text)
+    if begin is None or end is None:
         return None
-    named = Named(_number(found[6]), found[5])
-    return Summary(found[1], found[2], found[3], found[4] or "", named)
+    middle = text[begin.end() : end.start()]
+    at = middle.rfind(",task=")
+    while (at := middle.rfind(",mems_allowed=", 0, max(at, 0))) >= 0:
+        found = _SUMMARY_NODES.match(middle, at)
+        if found is not None:
+            named = Named(_number(end[1]), found[3])
+            return Summary(begin[1], begin[2], found[1], found[2] or "", named)
+    return None
 
 
 def _zone(text: str) -> Zone | None:
@@ -290,7 +302,7 @@ def fact(text: str, columns: tuple[str, ...] = ()) -> Fact | None:
 
     ``columns``: of the table that is being read, if one is.
     """
-    if _HINT.search(text) is None:
+    if len(text) > _LINE_CHARACTERS or _HINT.search(text) is None:
         return None
     try:
         row = _row_or_nothing(text, columns)
@@ -315,4 +327,6 @@ _BEGINNINGS = re.compile(
 
 def unfinished(text: str) -> bool:
     """It begins like a line of a report and does not end like one: the rest was wrapped."""
+    if len(text) > _LINE_CHARACTERS:
+        return False
     return bool(_BEGINNINGS.search(text) or _ROW_BEGINS.search(text))

@@ -40,12 +40,12 @@ _QUOTE = re.compile(r"[\s>|]*")
 # dmesg --raw and syslog on the wire; RFC 5424 adds its version.
 _PRIORITY = re.compile(r"<(\d{1,3})>(1 )?")
 # A record of /dev/kmsg (Documentation/ABI/testing/dev-kmsg).
-_KMSG = re.compile(r"(\d+),\d+,(\d+),[-c+](?:,caller=([TC]\d+))?(?:,[^;]*)?;")
+_KMSG = re.compile(r"(\d{1,9}),\d+,(\d+),[-c+](?:,caller=([TC]\d+))?(?:,[^;]*)?;")
 # dmesg --decode.
 _DECODED = re.compile(r"(\w{2,8}) *: ?(?:emerg|alert|crit|err|warn|notice|info|debug) *: ")
 # [   12.345678], dmesg -d's [   12.345678 <    0.000012>], dmesg -T's and -e's [Aug12 03:54].
 _CLOCK = re.compile(
-    r"\[(\s*\+?\s*\d+\.\d+(?:\s*<\s*\d+\.\d+>)?|[^\[\]]{0,40}\d\d:\d\d[^\[\]]{0,20})\] ?"
+    r"\[(\s*+(?:\+\s*+)?\d+\.\d+(?:\s*<\s*\d+\.\d+>)?|[^\[\]]{0,40}\d\d:\d\d[^\[\]]{0,20})\] ?"
 )
 _CALLER = re.compile(r"\[\s*([TC]\d+)\] ?")
 # Sep 29 08:12:34, in any language's month names.

@@ -43,7 +43,7 @@ class Profile(NamedTuple):
 
 
 def _release(kernel: str) -> tuple[int, int] | None:
-    found = re.match(r"(\d+)\.(\d+)", kernel)
+    found = re.match(r"(\d{1,9})\.(\d{1,9})", kernel)
     return (int(found[1]), int(found[2])) if found else None
 
 

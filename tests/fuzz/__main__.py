@@ -41,7 +41,6 @@ def _fuzz(options: argparse.Namespace, scratch: Path) -> None:
         import atheris  # noqa: PLC0415
     except ImportError:
         sys.exit("atheris is missing: pip install .[fuzz]")
-    atheris.enabled_hooks.add("RegEx")
     # The harness too: most parsers are straight lines, and what they come to is all that tells two
     # inputs apart. And what reads for us of the standard library.
     with atheris.instrument_imports(include=["oomd", "tests.fuzz", "tomllib"]):
