@@ -11,6 +11,8 @@ from typing import Any, Final
 
 __all__ = [
     "API",
+    "EXIT_IDLE",
+    "FAULTS",
     "MAX_BYTES",
     "Message",
     "NAME_BYTES",
@@ -28,6 +30,12 @@ API: Final = 1
 
 MAX_BYTES: Final = 4096
 """A longer datagram is a fault of its sender's."""
+
+EXIT_IDLE: Final = 3
+"""Exit status of a worker that nobody needs: start it again when somebody connects."""
+
+FAULTS: Final = 3
+"""After so many, nobody is asked any more: not a notifier, nor a worker that keeps ending."""
 
 NAME_BYTES: Final = 64
 _NAME: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
