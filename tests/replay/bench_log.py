@@ -64,21 +64,37 @@ def write_log(log: BinaryIO, mib: int) -> int:
     return count
 
 
+# The process tells its own peak: what wait4(2) says of it has its parent's in it, from before exec.
+_RUN = """
+import sys
+from oomd.cli import main
+status = main(["replay", "-"])
+with open("/proc/self/status") as file:
+    print(next(line for line in file if line.startswith("VmHWM")).split()[1], file=sys.stderr)
+sys.exit(status)
+"""
+
+
 def run_replay(log: BinaryIO) -> Cost:
-    """Replay what ``log`` holds, through a pipe that is read from the file."""
-    command = [sys.executable, "-m", "oomd", "replay", "-"]
+    """Replay what ``log`` holds, from standard input."""
     log.seek(0)
     began = time.monotonic()
-    with subprocess.Popen(command, stdin=log, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
+    with subprocess.Popen(
+        [sys.executable, "-c", _RUN],
+        stdin=log,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
         last = ""
         for line in process.stdout:
             last = line.strip() or last
-        # wait4(2), for the child's own figures.
+        peak_kib = int(process.stderr.read())
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.monotonic() - began
-    return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss, last, process.returncode)
+    return Cost(seconds, usage.ru_utime + usage.ru_stime, peak_kib, last, process.returncode)
 
 
 def main() -> int:

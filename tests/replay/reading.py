@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from oomd.oom import Kill
 from oomd.replay.collect import Collector
 from oomd.replay.findings import Judgement
 from oomd.replay.judge import judge
@@ -12,9 +13,11 @@ from oomd.replay.prefix import logged
 __all__ = [
     "SAMPLES",
     "bare",
+    "explained",
     "judged",
     "kernel_samples",
     "only",
+    "points",
     "reports",
     "sample",
     "sample_files",
@@ -70,3 +73,16 @@ def bare(path: Path) -> list[str]:
 def sample(name: str) -> list[str]:
     """A sample by its name."""
     return bare(SAMPLES / f"{name}.log")
+
+
+def points(judgement: Judgement) -> tuple[int, int]:
+    """Whom the policy chooses, and with how many points."""
+    assert judgement.answer is not None
+    decision = judgement.answer.decision
+    assert isinstance(decision, Kill)
+    return decision.chosen.pid, decision.points
+
+
+def explained(judgement: Judgement, words: str) -> bool:
+    """The explanation has these words."""
+    return any(words in note for note in judgement.notes)
