@@ -31,6 +31,11 @@ class Case:
         self.nodemask = oc.nodemask
         if oc.constraint is Constraint.MEMCG and not policy.nodes_bind_memcg:
             self.nodemask = None
+        # "If this is a mempolicy constrained oom, tsk's cpuset is irrelevant."
+        # Unlike the kernel: a task's own mempolicy is not observable (numa_maps takes the mmap
+        # lock), so that everybody's is taken for the default one, which any node may serve.
+        if oc.constraint is Constraint.MEMORY_POLICY:
+            self.nodemask = None
 
 
 def unkillable(task: Task, case: Case) -> str:
@@ -44,8 +49,7 @@ def unkillable(task: Task, case: Case) -> str:
         return "oomd itself"
     if case.memcg is not None and task.pid not in case.memcg.pids:
         return "outside the memory cgroup"
-    # Unlike the kernel: a mempolicy is not observable (numa_maps takes the mmap lock), so that
-    # Mems_allowed stands in; and the nodes asked about stand in for those of current.
+    # Unlike the kernel: the nodes asked about stand in for those of current.
     if case.nodemask is not None and task.mems_allowed is not None:
         if not task.mems_allowed & case.nodemask:
             return "no allowed node in common with current"

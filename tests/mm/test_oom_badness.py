@@ -164,7 +164,8 @@ NO_NODE = "no allowed node in common with current"
     ("constraint", "mems_allowed", "el7", "mainline"),
     [
         (Constraint.CPUSET, 0b10, NO_NODE, NO_NODE),
-        (Constraint.MEMORY_POLICY, 0b10, NO_NODE, NO_NODE),
+        # A cpuset does not matter where a mempolicy is what limits.
+        (Constraint.MEMORY_POLICY, 0b10, "", ""),
         (Constraint.MEMCG, 0b10, NO_NODE, ""),
         (Constraint.CPUSET, 0b11, "", ""),
         (Constraint.CPUSET, None, "", ""),

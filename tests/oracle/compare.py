@@ -118,12 +118,12 @@ def _kernel_victim(report: KernelReport) -> int | None:
     """The process that the kernel chose; 0: nobody was killable."""
     if report.none_killable:
         return 0
-    if report.exiting is not None:
-        return report.exiting.pid
-    row = report.victim_row()
-    if row is not None:
-        return row.tgid
-    return report.killed[0].pid if report.killed else None
+    # A member of its memory.oom.group may be exiting, too: the first one killed is the chosen one.
+    named = report.killed[0] if report.killed else report.exiting
+    if named is None:
+        return None
+    row = report.table.find(named.pid)
+    return row.tgid if row is not None else named.pid
 
 
 def _our_victim(decision: Json) -> int | None:

@@ -156,12 +156,16 @@ def _with_equals(rng: random.Random, people: list[Person]) -> list[Person]:
 
 
 def _in_nodes(rng: random.Random, scene: str, person: Person) -> Person:
-    """Bound to one node or to none, by the means that the scene is about."""
-    node = rng.choice(("", "0", "1", "1", "1"))
+    """Bound to one node or to none: by cpusets, or where the scene is about them by mempolicies."""
+    cpuset = rng.choice(("all", "n0", "n1", "n1", "n1"))
     if scene == "cpuset":
-        return replace(person, cgroup=f"n{node}" if node else "all", moved=False)
+        return replace(person, cgroup=cpuset, moved=False)
+    # A mempolicy may not lead out of the cpuset.
+    if rng.random() < 0.3:
+        return replace(person, cgroup=cpuset, moved=False)
+    node = rng.choice(("", "", "0", "1"))
     bind = ("--bind", str(1 << int(node))) if node else ()
-    return replace(person, arguments=person.arguments + bind, moved=False)
+    return replace(person, arguments=person.arguments + bind, cgroup="all", moved=False)
 
 
 _LEAVES: tuple[tuple[str, ...], ...] = (
@@ -200,7 +204,7 @@ def generate(seed: int, number: int) -> Population:
             made["groups"] = tuple(one for one in inside if rng.random() < 0.4)
     else:
         people = [_in_nodes(rng, scene, one) for one in people]
-        made["leaves"] = ("all", "n0", "n1") if scene == "cpuset" else ()
+        made["leaves"] = ("all", "n0", "n1")
     if scene == "memcg" and made["swap"]:
         made["swap_max_mib"] = rng.choice((0, 4, 12))
     return Population(people=tuple(people), **made)

@@ -91,15 +91,13 @@ def audit(population: Json, policy: str) -> Json:
 
 
 def start_people(population: Json, people: People) -> None:
-    uses_cgroup = population["scene"] != "mempolicy"
     for person in population["people"]:
         if person["wraps"]:
             wrap_pids()
-        where = ["--cgroup", cgroup_of(person["cgroup"])] if uses_cgroup else []
-        people.start([*where, *person["arguments"]])
+        people.start(["--cgroup", cgroup_of(person["cgroup"]), *person["arguments"]])
     people.wait_ready()
     for person, made in zip(population["people"], people.made, strict=True):
-        if person["moved"] and uses_cgroup and made["pid"] not in people.already_dead():
+        if person["moved"] and made["pid"] not in people.already_dead():
             here = read(f"/proc/{made['pid']}/cgroup").strip().removeprefix("0::")
             write("/sys/fs/cgroup/cgroup.procs", str(made["pid"]))
             write(f"/sys/fs/cgroup{here}/cgroup.procs", str(made["pid"]))
@@ -123,7 +121,8 @@ def start_trigger(population: Json, people: People) -> Json | None:
         write(f"{CGROUP}/memory.max", str(current + MEMCG_SLACK_BYTES))
         return trigger
     fill = ["--mib", str(max(free_mib(1) - NODE_SLACK_MIB, 0)), "--grow-mib", "24"]
-    bound = ["--cgroup", cgroup_of("n1")] if scene == "cpuset" else ["--bind", "2"]
+    bound = ["--cgroup", cgroup_of("n1" if scene == "cpuset" else "all")]
+    bound += ["--bind", "2"] if scene == "mempolicy" else []
     trigger = people.start([*base, *fill, *bound])
     people.wait_ready()
     return trigger

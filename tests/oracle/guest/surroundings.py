@@ -33,13 +33,14 @@ def all_cgroups(population: Json) -> list[str]:
 
 def make_cgroups(population: Json) -> None:
     """Made anew: a cgroup that hands a controller on may hold no process itself."""
-    controllers = "+memory +cpuset" if population["scene"] == "cpuset" else "+memory"
+    nodes = population["scene"] in ("cpuset", "mempolicy")
+    controllers = "+memory +cpuset" if nodes else "+memory"
     write("/sys/fs/cgroup/cgroup.subtree_control", controllers)
     for name in all_cgroups(population):
         os.mkdir(cgroup_of(name))
         if any(leaf.startswith(f"{name}/" if name else "") for leaf in population["leaves"]):
             write(f"{cgroup_of(name)}/cgroup.subtree_control", controllers)
-    if population["scene"] == "cpuset":
+    if nodes:
         for node in range(2):
             write(f"{CGROUP}/n{node}/cpuset.mems", str(node))
     for name in population["groups"]:
