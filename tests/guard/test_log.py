@@ -1,6 +1,7 @@
 """The log of the sentinel: whatever becomes of stderr, a line never makes the guard wait."""
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,10 +36,50 @@ def test_the_journal_gets_priorities_in_place_of_the_name(
 ) -> None:
     stream = os.fstat(pipe[1])
     monkeypatch.setenv("JOURNAL_STREAM", f"{stream.st_dev}:{stream.st_ino}")
-    log = Log(pipe[1])
+    log = Log(pipe[1], journal="")
     for priority in (ERR, WARNING, NOTICE, INFO):
         log.say(priority, "x")
     assert os.read(pipe[0], 4096) == b"<3>x\n<4>x\n<5>x\n<6>x\n"
+
+
+def test_the_journal_is_told_over_a_socket_of_our_own(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stream = os.fstat(pipe[1])
+    monkeypatch.setenv("JOURNAL_STREAM", f"{stream.st_dev}:{stream.st_ino}")
+    path = str(tmp_path / "journal")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+        journal.bind(path)
+        log = Log(pipe[1], path)
+        log.say(WARNING, "memory is short")
+        assert journal.recv(4096) == (
+            b"MESSAGE=memory is short\nPRIORITY=4\nSYSLOG_IDENTIFIER=oomd\n"
+        )
+        # It reads nothing more: lines are dropped, and nobody waits.
+        while not log.dropped:
+            log.say(INFO, "x" * 1000)
+    # It is stopped: what is left is stderr.
+    os.unlink(path)
+    log.say(INFO, "y")
+    assert os.read(pipe[0], 4096) == b"<6>y\n"
+    log.close()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_who_shares_stderr_cannot_make_us_wait(kind: str) -> None:
+    if kind == "pipe":
+        read_fd, write_fd = os.pipe()
+    else:
+        reading, writing = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        read_fd, write_fd = reading.detach(), writing.detach()
+    log = Log(write_fd)
+    os.set_blocking(write_fd, True)
+    # This ends: a reader that reads nothing would otherwise hold us up for ever.
+    while not log.dropped:
+        log.say(INFO, "x" * 4000)
+    log.close()
+    os.close(read_fd)
+    os.close(write_fd)
 
 
 def test_a_journal_that_reads_another_stream_is_not_ours(
