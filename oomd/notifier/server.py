@@ -107,8 +107,8 @@ class Server:
     # --- the door
 
     def open(self) -> None:
-        """Let clients in from now on."""
-        if self._door is not None and not self._open:
+        """Let clients in from now on, unless the door is shut for a moment."""
+        if self._door is not None and not self._open and self._reopens is None:
             self._open = True
             self.shop.selector.register(self._door.fileno(), selectors.EVENT_READ, self._accept)
 

@@ -156,8 +156,13 @@ class Worker:
         except BlockingIOError:
             # It waits for nobody, and nobody waits for it.
             self._log.say(WARNING, f'the guard does not listen: "{message["op"]}" is lost')
-        except OSError:
+        except ConnectionError:
             raise SentinelGone from None
+        except OSError as error:
+            # No memory for a message, for one: that is not the end.
+            self._log.say(
+                WARNING, f'the guard cannot be told: {error.strerror}; "{message["op"]}" is lost'
+            )
 
     def _tell_count(self) -> None:
         if len(self._notifiers) != self._count:
@@ -231,6 +236,7 @@ class Worker:
             if self._ends is not None:
                 return EXIT_TOLD
             self._log.say(INFO, "the worker ends: nobody has registered")
+            return wire.EXIT_IDLE
         except SentinelGone:
             pass
         finally:

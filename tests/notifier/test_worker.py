@@ -1,14 +1,17 @@
 """The worker as a process: how it starts, whom it asks, how it sleeps and how it ends."""
 
+import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from oomd import wire
 from oomd.notifier.worker import DATA_BYTES, USAGE
 from tests.notifier.driven import (
     DrivenWorker,
@@ -287,5 +290,30 @@ def test_one_that_connects_and_says_nothing_has_to_go_and_so_has_an_idle_worker(
             "error": "you have connected and not registered",
         }
         assert client.receive() is None
-        assert worker.wait() == 0
+        assert worker.wait() == wire.EXIT_IDLE
         assert worker.logged("the worker ends: nobody has registered")
+
+
+def test_a_message_that_cannot_be_sent_is_said_and_is_no_end_by_itself(tmp_path: Path) -> None:
+    program = script(tmp_path, "release", "echo 7")
+    plan_fd = os.memfd_create("plan")
+    os.write(plan_fd, json.dumps(plan(builtin=[builtin("command.a", argv=[program])])).encode())
+    # Nobody is at its other end, and nobody has hung up either: ENOTCONN.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as channel:
+        fds = {"--channel": channel.fileno(), "--listen": -1, "--plan": plan_fd}
+        words = [word for option, fd in fds.items() for word in (option, str(fd))]
+        ran = subprocess.run(
+            [sys.executable, "-m", "oomd.notifier.worker", *words],
+            check=False,
+            cwd=TREE,
+            pass_fds=(channel.fileno(), plan_fd),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    os.close(plan_fd)
+    assert 'the guard cannot be told: Transport endpoint is not connected; "registered"' in (
+        ran.stderr
+    )
+    # It was not idle: something was registered.
+    assert ran.returncode == 0
