@@ -77,7 +77,8 @@ class Result(NamedTuple):
     """One line."""
     took_ms: int = 0
     mem_free_change_kib: int = 0
-    """How MemFree changed meanwhile, whoever did it; 0 where it cannot be read."""
+    """How MemFree changed meanwhile, whoever did it; 0 where it cannot be read. What has gone to
+    the per-CPU lists is counted in, here and below."""
     mem_available_change_kib: int = 0
     fault: bool = False
 

@@ -5,7 +5,21 @@ from oomd.proc.meminfo import read_meminfo
 from oomd.proc.pcp import read_pcp_kib
 from oomd.proc.root import ReadError, Root
 
-__all__ = ["Gauge"]
+__all__ = ["Gauge", "read_memory"]
+
+
+def read_memory(root: Root) -> MemInfo:
+    """The machine's memory, with the per-CPU lists in what is free and available.
+
+    Raises ReadError.
+    """
+    meminfo = read_meminfo(root)
+    # What was just freed is there at first, and in neither figure.
+    pcp_kib = read_pcp_kib(root, root.page_size_bytes())
+    return meminfo._replace(
+        mem_free_kib=meminfo.mem_free_kib + pcp_kib,
+        mem_available_kib=meminfo.mem_available_kib + pcp_kib,
+    )
 
 
 class Gauge:
@@ -17,15 +31,9 @@ class Gauge:
     def look(self) -> MemInfo | None:
         """The machine's memory; None: it cannot be read."""
         try:
-            meminfo = read_meminfo(self._root)
+            return read_memory(self._root)
         except ReadError:
             return None
-        # What was just freed is there at first, and in neither figure.
-        pcp_kib = read_pcp_kib(self._root, self._root.page_size_bytes())
-        return meminfo._replace(
-            mem_free_kib=meminfo.mem_free_kib + pcp_kib,
-            mem_available_kib=meminfo.mem_available_kib + pcp_kib,
-        )
 
     def most_bytes(self) -> int:
         """How much memory and swap there is: nobody can free more."""

@@ -44,7 +44,8 @@ class Released(NamedTuple):
     claimed_bytes: int
     """What it says that it has freed; 0 with a fault."""
     mem_free_change_kib: int
-    """How MemFree changed meanwhile: the whole machine's, so other programs are in it."""
+    """How MemFree changed meanwhile: the whole machine's, so other programs are in it. Freed pages
+    that are still in the per-CPU lists are counted in, here and below."""
     mem_available_change_kib: int
     fault: str
     """What it did wrong, in one line. Empty: nothing."""

@@ -103,6 +103,21 @@ def test_drop_caches_claims_what_mem_free_has_grown_by(
     assert root.written == [(DROP, written)]
 
 
+def zoneinfo(pages: int) -> str:
+    """A machine with so many pages in the list of its one processor."""
+    return f"Node 0, zone   Normal\n  pagesets\n    cpu: 0\n              count:    {pages}\n"
+
+
+def test_drop_caches_claims_what_is_in_the_per_cpu_lists_at_first(root: KernelFiles) -> None:
+    def to_the_lists(data: str) -> None:
+        root.put("proc/zoneinfo", zoneinfo(1000))
+
+    root.put(DROP, "0")
+    root.put("proc/zoneinfo", zoneinfo(50))
+    root.effects[DROP] = to_the_lists
+    assert make("drop_caches", {}, root).release(event()) == 950 * root.page_size_bytes()
+
+
 def test_drop_caches_claims_nothing_if_others_were_faster(root: KernelFiles) -> None:
     root.put(DROP, "0")
     root.effects[DROP] = lambda data: root.memory(mem_free_kib=1 << 20)

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from oomd.notifier import Answer, OomEvent
-from oomd.proc.meminfo import read_meminfo
+from oomd.notifier.gauge import read_memory
 from oomd.proc.root import Root
 
 __all__ = ["Quiet", "Releaser", "mem_free_bytes"]
@@ -61,5 +61,5 @@ class Quiet:
 
 
 def mem_free_bytes(root: Root) -> int:
-    """MemFree, in bytes: what a claim is measured by. Raises ReadError."""
-    return read_meminfo(root).mem_free_kib * 1024
+    """MemFree and the per-CPU lists, in bytes: what a claim is measured by. Raises ReadError."""
+    return read_memory(root).mem_free_kib * 1024
