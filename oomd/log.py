@@ -46,6 +46,9 @@ class Log:
         self._write = self._writer(stream.st_mode)
 
     def _writer(self, mode: int) -> Callable[[bytes], object]:
+        if stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode):
+            # For those who are started with it. Any of them may undo it.
+            os.set_blocking(self._fd, False)
         if stat.S_ISSOCK(mode):
             self._stream = stream = socket(fileno=os.dup(self._fd))
             return lambda data: stream.send(data, MSG_DONTWAIT | MSG_NOSIGNAL)
@@ -56,7 +59,7 @@ class Log:
                 self._fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             except OSError:
                 # Its reader has gone, or there is no /proc.
-                os.set_blocking(self._fd, False)
+                pass
         return lambda data: os.write(self._fd, data)
 
     def say(self, priority: int, text: str) -> None:
