@@ -41,6 +41,9 @@ def prepare(machine: Machine) -> None:
     machine.run(f"echo {SWAP_MIB}M > /sys/block/zram0/disksize && mkswap /dev/zram0")
     package = f"{DRIVER_DIR}/tests/oracle/guest"
     machine.run(["mkdir", "-p", package])
+    # Empty: what these two import is the host's affair.
+    for name in ("tests", "tests/oracle"):
+        machine.put(f"{DRIVER_DIR}/{name}/__init__.py", "")
     for module in GUEST.glob("*.py"):
         machine.put(f"{package}/{module.name}", module.read_bytes())
 
@@ -61,7 +64,8 @@ def play(machine: Machine, populations: Iterable[Population]) -> Iterator[Json]:
         machine.put("/run/populations", "".join(f"{json.dumps(p.as_json())}\n" for p in batch))
         machine.run(["rm", "-f", "/run/results"])
         files = "/run/populations /run/results"
-        command = f"env -C {DRIVER_DIR} {PYTHON} -m tests.oracle.guest.main {files}"
+        # Without the agent's environment, which is about the agent's memory.
+        command = f"env -i -C {DRIVER_DIR} {PYTHON} -m tests.oracle.guest.main {files}"
         driver = machine.start(command, oom_score_adj=-1000)
         for population in batch:
             driver.wait_line(rf"^done {population.number}$", POPULATION_TIMEOUT_S)
