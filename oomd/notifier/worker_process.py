@@ -5,7 +5,6 @@ hung, dead or babbling costs a storm no more than that once, and is started anew
 """
 
 import os
-import select
 import signal
 from _socket import socket
 from collections.abc import Callable
@@ -14,28 +13,25 @@ from oomd import helpers, wire
 from oomd.config import bare_plan
 from oomd.event import Look
 from oomd.log import ERR, WARNING
+from oomd.notifier.asked import NOTIFIERS_MAX, Asked
 from oomd.notifier.channel import Channel, channel_pair
 from oomd.notifier.listener import knocking, listen, stop_listening
 from oomd.oom import Notified, NotifierChain
-from oomd.proc.meminfo import read_meminfo
-from oomd.proc.root import ReadError, Root
+from oomd.proc.root import Root
 from oomd.settings import NotifierSettings
 
 __all__ = ["MODULE", "WorkerProcess"]
 
 MODULE = "oomd.notifier.worker"
 
-# After this many faults it is not started again until the next reload.
-FAULTS = 3
 # What failed to start is tried again after this; what was told to go has as long to do it.
 RETRY_MS = 1000
 LEAVE_MS = 2000
-# While the chain runs: how often to look whether there is still time for it.
-LOOK_MS = 20
 # The worker is to be done a little before we stop listening.
 MARGIN_MS = 25
-# Results that one chain may have.
-RESULTS = 128
+# In the calm a worker has little to say: so many messages within so long are a fault.
+CALM_MESSAGES = 200
+CALM_MS = 10_000
 # It sets its own limit, once it knows from the plan what it is to hold.
 UNLIMITED_BYTES = -1
 
@@ -56,6 +52,7 @@ class WorkerProcess:
         self._path = socket_path
         self._module = module
         self._settings = NotifierSettings()
+        self._pending: NotifierSettings | None = None
         self._listener: socket | None = None
         self._channel: Channel | None = None
         self._pid = 0
@@ -67,6 +64,8 @@ class WorkerProcess:
         self._idle = False
         self._faults = 0
         self._not_before_ms = 0
+        self._words = 0
+        self._words_since_ms = 0
         self._stormed = False
         self._calm = True
         self.count = 0
@@ -77,10 +76,17 @@ class WorkerProcess:
     # --- settings
 
     def configure(self, settings: NotifierSettings) -> None:
-        """Take new settings: a new worker has them, and a clean record."""
+        """Take new settings when it is calm: a new worker has them, and a clean record.
+
+        In a storm nothing is started, and nobody who could give memory back is sent away.
+        """
+        self._pending = settings
+
+    def _take(self, settings: NotifierSettings) -> None:
+        self._pending = None
         self._retire()
         self._settings = settings
-        self._faults, self._not_before_ms, self._calm, self._idle = 0, 0, True, False
+        self._faults, self._not_before_ms, self._idle = 0, 0, False
         self._listen()
         if settings.plan:
             self._start()
@@ -103,7 +109,11 @@ class WorkerProcess:
     # --- starting and ending
 
     def _start(self) -> None:
-        ours, theirs = channel_pair()
+        try:
+            ours, theirs = channel_pair()
+        except OSError as error:
+            self._cannot_start(error)
+            return
         plan = -1
         listen = self._listener.fileno() if self._listener is not None else -1
         try:
@@ -120,8 +130,7 @@ class WorkerProcess:
             )
         except OSError as error:
             ours.close()
-            self._not_before_ms = self._now_ms() + RETRY_MS
-            self._say(ERR, f"the worker cannot be started: {error.strerror}")
+            self._cannot_start(error)
             return
         finally:
             theirs.close()
@@ -129,6 +138,10 @@ class WorkerProcess:
                 os.close(plan)
         self._channel = ours
         self._behind = self._idle = False
+
+    def _cannot_start(self, error: OSError) -> None:
+        self._not_before_ms = self._now_ms() + RETRY_MS
+        self._say(ERR, f"the worker cannot be started: {error.strerror}")
 
     def _retire(self) -> None:
         """Let the worker go: the end of the channel is the end of its work."""
@@ -147,9 +160,10 @@ class WorkerProcess:
         """The worker has failed. Its children go with it."""
         self._retire()
         self._faults += 1
-        if self._faults >= FAULTS:
+        if self._faults >= wire.FAULTS:
             self._say(
-                ERR, f"the worker {what}: {FAULTS} faults, no notifier is called until a reload"
+                ERR,
+                f"the worker {what}: {wire.FAULTS} faults, no notifier is called until a reload",
             )
         else:
             self._say(WARNING, f"the worker {what}: it is started anew when it is calm")
@@ -169,12 +183,14 @@ class WorkerProcess:
                 os.kill(self._pid, signal.SIGKILL)
             return
         self._pid = 0
+        faults = self._faults
         # Its last words may still be there.
         self._read()
         self._hang_up()
-        if code == 0:
+        if code == wire.EXIT_IDLE:
             # Nobody has registered. It is wanted again when somebody connects.
             self._idle = True
+        if code == wire.EXIT_IDLE or self._faults != faults:
             return
         how = f"was killed by signal {-code}" if code < 0 else f"has ended with status {code}"
         self._fault(how)
@@ -193,7 +209,7 @@ class WorkerProcess:
         return (
             self._calm
             and not self._pid
-            and self._faults < FAULTS
+            and self._faults < wire.FAULTS
             and self._now_ms() >= self._not_before_ms
         )
 
@@ -204,6 +220,8 @@ class WorkerProcess:
         self._read()
         if not calm:
             return
+        if self._pending is not None:
+            self._take(self._pending)
         if self._stormed:
             self._end_storm()
         planned = bool(self._settings.plan) and not self._idle
@@ -222,9 +240,15 @@ class WorkerProcess:
         self._stormed = False
 
     def close(self) -> None:
-        """We are about to stop."""
+        """We are about to stop. What releasers have to put right takes a moment: see ``gone``."""
         self._retire()
         self._stop_listening()
+
+    @property
+    def gone(self) -> bool:
+        """Every worker that was told to go has gone."""
+        self._collect()
+        return not self._leaving
 
     # --- talking
 
@@ -234,10 +258,20 @@ class WorkerProcess:
         try:
             for message in self._channel.messages():
                 self._heard(message)
+                self._count_words()
         except wire.WireError as error:
             self._fault(f"has sent {error}")
         else:
             self._see_its_end()
+
+    def _count_words(self) -> None:
+        """Outside a chain. Raises WireError: too many."""
+        now_ms = self._now_ms()
+        if now_ms - self._words_since_ms > CALM_MS:
+            self._words_since_ms, self._words = now_ms, 0
+        self._words += 1
+        if self._words > CALM_MESSAGES:
+            raise wire.WireError(f"{self._words} messages within {CALM_MS // 1000} s, unasked")
 
     def _see_its_end(self) -> None:
         if self._channel is not None and not self._channel.open:
@@ -248,20 +282,36 @@ class WorkerProcess:
     def _heard(self, message: wire.Message) -> None:
         match message["op"]:
             case "registered":
-                self.count = wire.integer(message, "count", 0, RESULTS)
+                self.count = wire.integer(message, "count", 0, NOTIFIERS_MAX)
             case "changed":
                 self.changed = [*self.changed[-9:], wire.text(message, "what")]
             case "done":
                 # Late, but it is alive.
                 if wire.integer(message, "seq") == self._seq:
                     self._behind = False
+            case "result":
+                # Of a chain that was left.
+                pass
+            case _:
+                raise wire.WireError("a message that no worker sends")
 
     # --- the chain
+
+    def _not_asked(self) -> NotifierChain:
+        """Nothing is registered; or it should be, and the worker is not there."""
+        if not self._settings.plan or self._idle:
+            return NotifierChain()
+        why = "not running"
+        if self._faults >= wire.FAULTS:
+            why = f"not running: {wire.FAULTS} faults, off until a reload"
+        elif self._channel is not None:
+            why = "nobody has registered with it yet"
+        return NotifierChain((Notified("worker", 0, 0, why),), True)
 
     def call(self, trigger: str, look: Look) -> NotifierChain:
         """``blocking_notifier_call_chain(&oom_notify_list)``, with an end. Raises nothing."""
         if self._channel is None or not self.count:
-            return NotifierChain()
+            return self._not_asked()
         self._stormed = True
         if self._behind:
             left = Notified("worker", 0, 0, "left behind by an earlier chain, not called")
@@ -281,67 +331,17 @@ class WorkerProcess:
         self._behind_until_ms = self._now_ms() + deadline_ms + RETRY_MS
         if not self._channel.send(question):
             return NotifierChain((Notified("worker", 0, 0, "does not listen"),), True)
-        results: list[Notified] = []
-        why = self._wait_for_results(results, look)
+        asked = Asked(self._root, self._channel, self._seq, self._heard)
+        end_ms = self._now_ms() + deadline_ms
+        try:
+            why = asked.wait(end_ms, self._now_ms, look.meminfo.mem_available_kib // 2)
+        except wire.WireError as error:
+            self._fault(f"has sent {error}")
+            why = "talks nonsense"
+        self._behind = self._behind and bool(why)
+        self._see_its_end()
+        results = asked.results
         if why:
             results.append(Notified("worker", 0, 0, why))
         freed_pages = sum(one.claimed_pages for one in results)
         return NotifierChain(tuple(results), True, freed_pages)
-
-    def _wait_for_results(self, results: list[Notified], look: Look) -> str:
-        """Listen until the chain is done; why it was left, or an empty string."""
-        end_ms = self._now_ms() + self._settings.chain_deadline_ms
-        least_kib = (look.meminfo.mem_available_kib + look.pcp_kib) // 2
-        poll = select.poll()
-        channel = self._channel
-        assert channel is not None
-        poll.register(channel.fileno(), select.POLLIN)
-        while (left_ms := end_ms - self._now_ms()) > 0:
-            poll.poll(min(LOOK_MS, left_ms))
-            try:
-                if any(self._result(message, results) for message in channel.messages()):
-                    self._behind = False
-                    return ""
-            except wire.WireError as error:
-                self._fault(f"has sent {error}")
-                return "talks nonsense"
-            if not channel.open:
-                self._see_its_end()
-                return "has ended"
-            if self._available_kib() < least_kib:
-                # Whoever fills memory this fast is not waited for: the kernel would be first.
-                return "left behind: half of what was left is gone"
-        return "left behind: the deadline of the chain has passed"
-
-    def _available_kib(self) -> int:
-        try:
-            return read_meminfo(self._root).mem_available_kib
-        except ReadError:
-            return 0
-
-    def _result(self, message: wire.Message, results: list[Notified]) -> bool:
-        """Take one message of the chain. True: that was its end."""
-        if message["op"] not in ("result", "done"):
-            self._heard(message)
-            return False
-        if wire.integer(message, "seq") != self._seq:
-            return False
-        if message["op"] == "done":
-            return True
-        if len(results) < RESULTS:
-            results.append(_notified(message, self._root.page_size_bytes()))
-        return False
-
-
-def _notified(message: wire.Message, page_size_bytes: int) -> Notified:
-    """A ``result``. Raises WireError."""
-    change_kib = -(2**40), 2**40
-    return Notified(
-        name=wire.name(message),
-        priority=wire.integer(message, "priority", -1000, 1000),
-        claimed_pages=wire.integer(message, "claimed_bytes") // page_size_bytes,
-        verdict=wire.text(message, "verdict"),
-        took_ms=wire.integer(message, "took_ms"),
-        mem_free_change_kib=wire.integer(message, "mem_free_change_kib", *change_kib),
-        mem_available_change_kib=wire.integer(message, "mem_available_change_kib", *change_kib),
-    )

@@ -78,6 +78,11 @@ def answers_another(channel: socket.socket, seq: int) -> None:
     time.sleep(3600)
 
 
+def talks_and_dies(channel: socket.socket, seq: int) -> None:
+    channel.send(b"[]")
+    os._exit(1)
+
+
 KINDS: dict[str, Callable[[socket.socket, int], None]] = {
     kind.__name__: kind
     for kind in (
@@ -89,6 +94,7 @@ KINDS: dict[str, Callable[[socket.socket, int], None]] = {
         crashes,
         hangs_up,
         lies_about_types,
+        talks_and_dies,
         talks_nonsense,
     )
 }
@@ -103,8 +109,12 @@ def main(argv: list[str]) -> int:
         # Somebody has knocked: serve that one, and go.
         listener = socket.socket(fileno=options["--listen"])
         listener.accept()[0].send(b"hello")
-        return 0
+        return wire.EXIT_IDLE
     say(channel, op="registered", count=2)
+    while kind == "babbles_in_the_calm":
+        say(channel, op="changed", what="nothing at all")
+    if kind == "fails_at_once":
+        return 0
     while data := channel.recv(wire.MAX_BYTES):
         message = wire.decode(data)
         if message["op"] == "calm":

@@ -14,10 +14,11 @@ import pytest
 from oomd.event import Look
 from oomd.guard import monotonic_ms
 from oomd.mm_types import MemInfo
-from oomd.notifier.worker_process import FAULTS, WorkerProcess
+from oomd.notifier.worker_process import WorkerProcess
 from oomd.oom import NotifierChain
 from oomd.proc.root import Root
 from oomd.settings import NotifierSettings
+from oomd.wire import FAULTS
 from tests.audit.machines import AMPLE
 from tests.roots import make_root
 
@@ -58,10 +59,18 @@ class Attended:
             module="tests.notifier.strange_worker",
         )
 
-    def configure(self, kind: str, deadline_ms: int = ENOUGH_MS, clients: str = "root") -> None:
+    def configure(
+        self,
+        kind: str,
+        deadline_ms: int = ENOUGH_MS,
+        *,
+        clients: str = "root",
+        calm: bool = True,
+    ) -> None:
         plan = f'{{"kind":"{kind}"}}' if kind else ""
         settings = NotifierSettings(chain_deadline_ms=deadline_ms, plan=plan)
         self.worker.configure(settings._replace(clients=clients))  # type: ignore[arg-type]
+        self.worker.attend(calm=calm)
 
     def until(self, done: Callable[[], bool], *, calm: bool = True) -> None:
         end = time.monotonic() + PATIENCE_S
@@ -190,7 +199,8 @@ def test_a_broken_worker_is_replaced_when_it_is_calm(
     attended.started(kind)
     (pid,) = children()
     assert verdicts(attended.call()) == [("worker", verdict)]
-    assert attended.call() == NotifierChain()
+    # What the record says of the next kill in this storm.
+    assert verdicts(attended.call()) == [("worker", "not running")]
     attended.skew_ms += 10_000
     attended.until(lambda: attended.worker.count == 2)
     assert pid not in children()
@@ -229,8 +239,59 @@ def test_after_three_faults_nobody_is_called_until_a_reload(attended: Attended) 
     assert attended.said[-1] == (
         "the worker was killed by signal 11: 3 faults, no notifier is called until a reload"
     )
+    off = "not running: 3 faults, off until a reload"
+    assert verdicts(attended.call()) == [("worker", off)]
     attended.started("answers")
     assert attended.call().freed_pages == 15
+
+
+def test_what_lies_in_per_cpu_lists_does_not_end_a_chain(tmp_path: Path) -> None:
+    root = make_root(tmp_path / "root", meminfo=AMPLE)
+    attended = Attended(tmp_path, root)
+    attended.started("answers")
+    seen = look()._replace(pcp_kib=10 * AMPLE.mem_available_kib)
+    assert attended.worker.call("exhaustion", seen).freed_pages == 15
+    attended.close()
+
+
+def test_new_settings_wait_for_the_end_of_a_storm(attended: Attended) -> None:
+    attended.started("answers")
+    (pid,) = children()
+    attended.configure("answers_half", calm=False)
+    assert children() == [pid]
+    assert attended.call().freed_pages == 15
+    attended.until(lambda: attended.worker.count == 2 and pid not in children())
+    assert len(children()) == 1
+    assert attended.said == []
+
+
+def test_one_that_babbles_in_the_calm_is_a_fault(attended: Attended) -> None:
+    attended.configure("babbles_in_the_calm")
+    attended.until(lambda: bool(attended.said))
+    assert attended.said == [
+        "the worker has sent 201 messages within 10 s, unasked: it is started anew when it is calm"
+    ]
+
+
+def test_one_incident_is_one_fault(attended: Attended) -> None:
+    attended.configure("talks_and_dies")
+    for _ in range(FAULTS - 1):
+        attended.skew_ms += 10_000
+        attended.until(lambda: attended.worker.count == 2)
+        attended.call()
+        attended.until(lambda: not children(), calm=False)
+    attended.skew_ms += 10_000
+    # Still trusted once more.
+    attended.until(lambda: attended.worker.count == 2)
+    assert len(attended.said) == FAULTS - 1
+
+
+def test_a_worker_that_ends_without_a_reason_is_a_fault(attended: Attended) -> None:
+    attended.configure("fails_at_once")
+    attended.until(lambda: bool(attended.said))
+    assert attended.said == [
+        "the worker has ended with status 0: it is started anew when it is calm"
+    ]
 
 
 def test_whoever_fills_memory_fast_is_not_waited_for(tmp_path: Path) -> None:
