@@ -161,10 +161,11 @@ def _subtree(root: Root, place: _Place) -> list[_Cgroup]:
         except Gone:
             continue
         waiting += [(f"{path}/{name}", number) for name in reversed(names)]
-    pids = [frozenset(one) for one in own]
+    # Grown in place: a new set for each child of a cgroup with thousands would be their square.
+    pids = [set(one) for one in own]
     for number in range(len(paths) - 1, 0, -1):
         pids[parents[number]] |= pids[number]
-    found = zip(paths, own, pids, strict=True)
+    found = zip(paths, own, map(frozenset, pids), strict=True)
     return [_Cgroup(path or "/", mine, below) for path, mine, below in found]
 
 

@@ -15,6 +15,8 @@ _T = TypeVar("_T")
 
 # Wider than a nodemask of MAX_NUMNODES bits, and far from where Python refuses to print a number.
 _INT_BITS = 1100
+# Of those that are put into sets: wider ones can be chosen so that all of them have one hash.
+_SET_INT_BITS = 64
 _ESCAPE = re.compile(rb"\\(?:x([0-9a-f]{2})|\\)?")
 # Of a name that nobody knows, no more than this is shown.
 _SHOWN = 40
@@ -44,12 +46,12 @@ def _kind(value: object) -> str:
     return kinds[type(value)]
 
 
-def _scalar(hint: type, value: object, where: str) -> object:
+def _scalar(hint: type, value: object, where: str, int_bits: int = _INT_BITS) -> object:
     # Not isinstance(): to Python true is an integer.
     if type(value) is not hint:
         expected = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
         raise BadRecord(where, f"is {_kind(value)} (expected {expected[hint]})")
-    if isinstance(value, int) and value.bit_length() > _INT_BITS:
+    if isinstance(value, int) and value.bit_length() > int_bits:
         raise BadRecord(where, "is a larger number than any kernel has")
     return value
 
@@ -154,6 +156,9 @@ def as_type(hint: Any, value: Any, where: str) -> Any:
         # T | None: there is no other in the records.
         (inner,) = (one for one in args if one is not NoneType)
         return None if value is None else as_type(inner, value, where)
+    if origin is frozenset and args == (int,):
+        pids = enumerate(_array(value, where))
+        return frozenset(_scalar(int, one, f"{where}[{n}]", _SET_INT_BITS) for n, one in pids)
     if origin in (tuple, frozenset):
         elements = enumerate(_array(value, where))
         return origin(as_type(args[0], one, f"{where}[{n}]") for n, one in elements)
@@ -161,7 +166,7 @@ def as_type(hint: Any, value: Any, where: str) -> Any:
         pair = _array(value, where)
         if len(pair) != 2:
             raise BadRecord(where, "is no [pid, start time]")
-        return TaskId(*(_scalar(int, one, where) for one in pair))  # type: ignore[arg-type]
+        return TaskId(*(_scalar(int, one, where, _SET_INT_BITS) for one in pair))  # type: ignore[arg-type]
     if issubclass(hint, Enum):
         return _enum(hint, value, where)
     if hasattr(hint, "_fields"):
