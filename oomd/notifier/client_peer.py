@@ -10,6 +10,7 @@ from oomd import wire
 from oomd.config import one_line
 from oomd.notifier import OomEvent
 from oomd.notifier.chain import Outcome
+from oomd.notifier.patience import Patience
 from oomd.notifier.peers import GONE, MESSAGES, Broken, Peer, cut, failure, shown_op
 from oomd.notifier.workshop import Workshop
 
@@ -41,6 +42,7 @@ class Office(Protocol):
     """Whoever the clients come to."""
 
     shop: Workshop
+    patience: Patience
 
     def register(self, client: "Client", message: wire.Message) -> None:
         """Raises Refusal or Broken."""
@@ -75,6 +77,8 @@ class Client:
         self.priority = 0
         self.deadline_ms = shop.plan.deadline_ms
         self.faults = 0
+        self.faulty = False
+        """It has had a fault in this storm."""
         self.expires: float | None = time.monotonic() + HALF_OPEN_S
         """``time.monotonic()`` by which it has to register."""
         self.wants_to_write = False
@@ -91,14 +95,21 @@ class Client:
 
     def state(self) -> str:
         """``ready``, or why it would not be called."""
-        return "left behind earlier in this storm" if self.peer.left_behind else "ready"
+        if self.peer.left_behind:
+            return "left behind earlier in this storm"
+        if self.faulty:
+            return "at fault earlier in this storm"
+        return self._office.patience.why_not(self.who.uid, self.deadline_ms / 1000) or "ready"
 
     def release(self, event: OomEvent) -> Outcome:
         """Ask it. Raises SentinelGone and nothing else."""
         state = self.state()
         if state != "ready":
             return Outcome(skipped=state)
+        start = time.monotonic()
         outcome = self.peer.ask(event)
+        took_s = time.monotonic() - start
+        self._office.patience.took(self.who.uid, took_s, late=self.peer.left_behind)
         if outcome.fault:
             # Gone is no misbehaviour; whoever talks nonsense does not get a second chance.
             gone = self.peer.broken == GONE

@@ -20,11 +20,9 @@ from oomd.notifier.chain import Outcome
 from oomd.notifier.peers import EXIT_CUT_OFF, GONE, MESSAGES, Broken, Peer, failure, shown_op
 from oomd.notifier.plan import DEADLINE_MS, PRIORITY
 from oomd.notifier.workshop import Workshop
+from oomd.wire import FAULTS
 
-__all__ = ["FAULTS", "Host", "Keeper", "how_it_ended"]
-
-FAULTS: Final = 3
-"""So many, and it is not called again."""
+__all__ = ["Host", "Keeper", "how_it_ended"]
 
 # How long a plugin may take to be imported and to register, on a slow machine that starts ten.
 START_S = 20.0

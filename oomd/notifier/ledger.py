@@ -4,10 +4,9 @@ start."""
 from collections import OrderedDict
 from typing import Final, NamedTuple
 
-__all__ = ["FAULTS", "MEMORY_S", "Ledger"]
+from oomd.wire import FAULTS
 
-FAULTS: Final = 3
-"""So many, and the name is banned for its user."""
+__all__ = ["MEMORY_S", "Ledger"]
 
 MEMORY_S: Final = 600.0
 """After as long without another one all faults are forgotten."""
@@ -34,6 +33,11 @@ class Ledger:
         """How many are held against it."""
         entry = self._entries.get((uid, name))
         return entry.faults if entry is not None and now - entry.last < MEMORY_S else 0
+
+    def since(self, uid: int, name: str, when: float | None) -> bool:
+        """Whether it has had one since then (None: never)."""
+        entry = self._entries.get((uid, name))
+        return entry is not None and when is not None and entry.last >= when
 
     def add(self, uid: int, name: str, now: float, *, at_once: bool = False) -> int:
         """One more fault, ``at_once``: all that there can be. How many it has now."""

@@ -15,10 +15,12 @@ from oomd import wire
 from oomd.log import INFO, WARNING
 from oomd.notifier.chain import VERDICT_LIMIT, OomNotifier, Result
 from oomd.notifier.client_peer import Client, Credentials, Refusal, credentials
-from oomd.notifier.ledger import FAULTS, MEMORY_S, Ledger
+from oomd.notifier.ledger import MEMORY_S, Ledger
+from oomd.notifier.patience import Patience
 from oomd.notifier.plan import PRIORITY
 from oomd.notifier.workshop import Workshop
 from oomd.notifier_options import COMMAND, builtin_named
+from oomd.wire import FAULTS
 
 __all__ = ["Server"]
 
@@ -87,6 +89,7 @@ class Server:
         ``unnamed``: plugins that never registered, which an admin wants to see too.
         """
         self.shop = shop
+        self.patience = Patience()
         self._run = run
         self._unnamed = unnamed
         self._door = socket.socket(fileno=listen_fd) if listen_fd >= 0 else None
@@ -196,6 +199,8 @@ class Server:
         except ValueError as error:
             raise Refusal(f"{error}: choose another name") from None
         client.faults = self._ledger.faults(uid, name, time.monotonic())
+        # A new connection is no new start.
+        client.faulty = self._ledger.since(uid, name, self.patience.storm_since)
         client.expires = None
         granted = {"name": name, "priority": client.priority, "deadline_ms": client.deadline_ms}
         client.peer.send({"op": "registered", "api": wire.API, **granted})
@@ -265,6 +270,11 @@ class Server:
             return
         now = time.monotonic()
         client.faults = self._ledger.add(client.who.uid, client.name, now, at_once=at_once)
+        if self.patience.storm_since is None:
+            # Run by hand: no end of a storm will forgive it.
+            client.peer.forgive()
+        else:
+            client.faulty = True
         if client.faults < FAULTS:
             self._say(WARNING, f"{shown}; fault {client.faults} of {FAULTS}")
             return
@@ -294,9 +304,15 @@ class Server:
         if self._lines <= LINES:
             self.shop.say(priority, text)
 
+    def begin_chain(self) -> None:
+        """A chain is about to run."""
+        self.patience.begin_chain(time.monotonic())
+
     def end_storm(self) -> None:
-        """It is calm again: whoever was left behind has another chance."""
+        """It is calm again: whoever had a fault has another chance."""
+        self.patience.calm()
         for client in self._clients:
+            client.faulty = False
             client.peer.forgive()
 
     # --- in time

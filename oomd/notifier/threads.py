@@ -4,6 +4,7 @@ What blocks in the kernel blocks its own thread. The worker's loop waits for it 
 deadline and then leaves it behind: it is skipped until it has come back.
 """
 
+import errno
 import os
 import selectors
 import threading
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, Final, NamedTuple
 
-from oomd.log import INFO, WARNING
+from oomd.log import ERR, INFO, WARNING
 from oomd.notifier import NOTIFY_STOP, OomEvent
 from oomd.notifier.builtin import Releaser
 from oomd.notifier.chain import Outcome, left_ms
@@ -21,12 +22,18 @@ from oomd.notifier.peers import cut
 from oomd.notifier.plan import Builtin
 from oomd.notifier.waiting import Waited
 from oomd.notifier.workshop import Workshop
-from oomd.proc.errors import ReadError
+from oomd.proc.errors import ReadError, Refused
+from oomd.wire import FAULTS
 
 __all__ = ["STACK_BYTES", "ParkedReleaser"]
 
 STACK_BYTES: Final = 1 << 20
 """For threading.stack_size(): RLIMIT_DATA counts all of a stack, used or not."""
+
+
+# Not now, says the kernel: nobody is to blame for that, and it takes no time.
+_NOT_NOW: Final = frozenset({errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ENOMEM})
+_NOT_NOW_NAMES: Final = frozenset(errno.errorcode[number] for number in _NOT_NOW)
 
 
 class _Done(NamedTuple):
@@ -36,6 +43,8 @@ class _Done(NamedTuple):
     outcome: Outcome
     again_s: float | None = None
     """After a step of ``calm``: when it wants the next."""
+    refused: str = ""
+    """Why the kernel would not do it now."""
 
 
 def _said(error: BaseException) -> str:
@@ -44,6 +53,12 @@ def _said(error: BaseException) -> str:
     clear = isinstance(error, OSError | ReadError)
     shown = text if clear else f"{type(error).__name__}: {text}"
     return cut(shown.encode("unicode_escape").decode("ascii"))
+
+
+def _not_now(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in _NOT_NOW
+    return isinstance(error, Refused) and error.why in _NOT_NOW_NAMES
 
 
 class ParkedReleaser:
@@ -66,6 +81,9 @@ class ParkedReleaser:
         self._open: dict[int, str] = {}
         self._since = 0.0
         self._stormy = False
+        self._faulty = False
+        self._out = ""
+        self._closed = False
 
     def start(self) -> None:
         """Make the releaser ready, and park its thread. Raises OSError or ReadError."""
@@ -81,7 +99,10 @@ class ParkedReleaser:
             try:
                 done = job()
             except Exception as error:
-                done = _Done(ticket, Outcome(fault=f"failed: {_said(error)}"))
+                if _not_now(error):
+                    done = _Done(ticket, Outcome(), refused=_said(error))
+                else:
+                    done = _Done(ticket, Outcome(fault=f"failed: {_said(error)}"))
             self._done.append(done)
             os.eventfd_write(self._event, 1)
 
@@ -121,9 +142,11 @@ class ParkedReleaser:
             done = self._done.popleft()
             seen[done.ticket] = done
             kind = self._open.pop(done.ticket, "")
+            if done.refused:
+                self._shop.say(INFO, f"{self.name}: not now: {done.refused}")
             if kind == "calm":
                 again_s = done.again_s
-                wants_more = again_s is not None and not self._stormy
+                wants_more = again_s is not None and not self._stormy and not self._out
                 self.due = time.monotonic() + max(0.0, again_s or 0.0) if wants_more else None
                 if done.outcome.fault:
                     self._fault(f"a step of calm {done.outcome.fault}")
@@ -134,12 +157,29 @@ class ParkedReleaser:
 
     def _fault(self, what: str) -> None:
         self.faults += 1
-        self._shop.say(WARNING, f"{self.name}: {what}")
+        # As hosts are: it costs its deadline once in a storm.
+        self._faulty = self._stormy
+        if self.faults < FAULTS:
+            self._shop.say(WARNING, f"{self.name}: {what}; fault {self.faults} of {FAULTS}")
+        elif not self._out:
+            self._out = f"quarantined ({FAULTS} faults): {what}"
+            self.due = None
+            self._shop.say(
+                ERR, f"{self.name}: {what}; quarantined ({FAULTS} faults) until oomd is reloaded"
+            )
+
+    def _busy(self) -> bool:
+        self.drain()
+        return "left behind" in self._open.values()
 
     def state(self) -> str:
         """``ready``, or why it would not be called."""
-        self.drain()
-        return "still busy" if "left behind" in self._open.values() else "ready"
+        busy = self._busy()
+        if self._out:
+            return self._out
+        if busy:
+            return "still busy"
+        return "at fault earlier in this storm" if self._faulty else "ready"
 
     def release(self, event: OomEvent) -> Outcome:
         """Have the thread do it, and wait until the deadline. Raises SentinelGone."""
@@ -171,8 +211,13 @@ class ParkedReleaser:
 
     def calm(self) -> None:
         """The storm is over, or has not begun: it may take its steps."""
-        self._stormy = False
-        self.due = time.monotonic()
+        self._stormy = self._faulty = False
+        if not self._out:
+            self.due = time.monotonic()
+        elif not self._closed:
+            # It takes nothing any more that it would not give back, and puts right what it can.
+            self._closed = True
+            self._begin("close", self._close)
 
     def tick(self, now: float) -> None:
         """Take a step of calm, if it is due by ``now``."""
@@ -183,7 +228,7 @@ class ParkedReleaser:
 
     def close(self, deadline: float) -> None:
         """Put right what can be put right by then, ``time.monotonic()``."""
-        if self.state() != "ready":
+        if self._busy() or self._closed:
             return
         self._releaser.storm()
         ticket = self._begin("close", self._close)

@@ -201,6 +201,7 @@ class Worker:
             wire.text(message, "constraint"),
         )
         self._hosts.begin_storm()
+        self._server.begin_chain()
         for one in self._builtin:
             one.storm()
         for result in self._notifiers.call(event):

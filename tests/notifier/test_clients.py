@@ -157,6 +157,24 @@ def _decoded(line: str) -> dict[str, Any]:
 
 
 @needs_root
+def test_of_another_users_silent_programs_one_is_waited_for_in_a_storm(tmp_path: Path) -> None:
+    with DrivenWorker(tmp_path, plan(deadline_ms=150)) as worker:
+        with nobody(worker, *(register(name) for name in "abc")) as program:
+            assert program.stdout is not None and program.stdin is not None
+            for _ in "abc":
+                assert _decoded(program.stdout.readline())["op"] == "registered"
+            first = [one["verdict"] for one in worker.oom().values()]
+            assert first[0].startswith("left behind: no answer within")
+            late = "not called: a program of uid 65534 was left behind earlier in this storm"
+            assert first[1:] == [late, late]
+            assert [one["verdict"] for one in worker.oom().values()][1:] == [late, late]
+            worker.calm()
+            again = worker.oom()["a"]["verdict"]
+            assert again.startswith("left behind: no answer within")
+            program.stdin.close()
+
+
+@needs_root
 def test_another_users_priority_is_bounded_and_run_is_not_for_him(tmp_path: Path) -> None:
     with DrivenWorker(tmp_path, plan(user_priority_max=3)) as worker:
         high, low, run, listed = as_nobody(

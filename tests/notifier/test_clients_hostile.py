@@ -72,7 +72,7 @@ def test_coming_back_does_not_make_up_for_faults(tmp_path: Path) -> None:
         assert worker.client().register("silent")["op"] == "refused"
 
 
-def test_a_failed_one_is_asked_again_in_the_same_storm(tmp_path: Path) -> None:
+def test_a_failed_one_is_asked_again_when_it_is_calm(tmp_path: Path) -> None:
     with DrivenWorker(tmp_path, plan()) as worker:
         (client,) = with_clients(worker, "cache")
         worker.send_oom()
@@ -81,6 +81,16 @@ def test_a_failed_one_is_asked_again_in_the_same_storm(tmp_path: Path) -> None:
         client.send({"op": "failed", "seq": question["seq"], "error": "no\nluck\x1b[m"})
         (result,) = worker.results()
         assert result["verdict"] == r"failed: no\nluck\x1b[m"
+        (again,) = worker.oom().values()
+        assert again["verdict"] == "not called: at fault earlier in this storm"
+        # A new connection is no new start either.
+        client.close()
+        worker.until_registered(0)
+        client = worker.client()
+        assert client.register("cache")["op"] == "registered"
+        (again,) = worker.oom().values()
+        assert again["verdict"] == "not called: at fault earlier in this storm"
+        worker.calm()
         worker.send_oom()
         answer_one(client, 5)
         assert worker.results()[0]["claimed_bytes"] == 5

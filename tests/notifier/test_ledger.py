@@ -1,6 +1,7 @@
 """Faults outlive connections, and are forgotten in the end."""
 
-from oomd.notifier.ledger import ENTRIES, FAULTS, MEMORY_S, Ledger
+from oomd.notifier.ledger import ENTRIES, MEMORY_S, Ledger
+from oomd.wire import FAULTS
 
 
 def test_faults_add_up_and_the_third_is_a_ban() -> None:

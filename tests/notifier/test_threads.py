@@ -1,5 +1,6 @@
 """Built-in releasers in their threads: left behind when they overrun, and skipped until back."""
 
+import errno
 import os
 import selectors
 import socket
@@ -139,7 +140,7 @@ def test_what_it_raises_is_a_fault_and_the_thread_lives(
 
     parked.told.answer = fail
     assert parked.release() == Outcome(fault=why)
-    assert (parked.parked.faults, parked.lines) == (1, [f"told: {why}"])
+    assert (parked.parked.faults, parked.lines) == (1, [f"told: {why}; fault 1 of 3"])
     parked.told.answer = lambda: 1
     assert parked.release() == Outcome(1)
 
@@ -155,6 +156,73 @@ def test_one_that_overruns_is_left_behind_and_skipped_until_it_is_back(parked: P
     parked.until(lambda: parked.parked.state() == "ready")
     assert parked.lines[-1].startswith("told: has come back after")
     assert parked.release() == Outcome(4096)
+
+
+def fail() -> int:
+    raise TimeoutError("was still running at its deadline, and was killed")
+
+
+def test_after_a_fault_it_is_skipped_until_it_is_calm(parked: Parked) -> None:
+    parked.told.answer = fail
+    parked.parked.storm()
+    assert parked.release().fault
+    for _ in range(5):
+        parked.parked.storm()
+        assert parked.release() == Outcome(skipped="at fault earlier in this storm")
+    assert parked.told.calls.count("release") == 1
+    parked.parked.calm()
+    parked.told.answer = lambda: 1
+    parked.parked.storm()
+    assert parked.release() == Outcome(1)
+
+
+def test_back_in_the_same_storm_it_is_skipped_still(parked: Parked) -> None:
+    parked.parked.storm()
+    parked.told.go.clear()
+    assert parked.release(SHORT_S).fault
+    parked.told.go.set()
+    parked.until(lambda: parked.parked.state() != "still busy")
+    assert parked.release() == Outcome(skipped="at fault earlier in this storm")
+    parked.parked.calm()
+    assert parked.release() == Outcome(4096)
+
+
+def test_the_third_fault_is_the_last_and_it_is_put_right_when_it_is_calm(parked: Parked) -> None:
+    parked.told.answer = fail
+    parked.told.again_s = 0.0
+    why = "failed: was still running at its deadline, and was killed"
+    for _ in range(3):
+        parked.parked.calm()
+        parked.parked.storm()
+        assert parked.release() == Outcome(fault=why)
+    assert parked.lines[-1] == f"told: {why}; quarantined (3 faults) until oomd is reloaded"
+    parked.until(lambda: parked.parked.due is None)
+    parked.told.calls.clear()
+    for _ in range(2):
+        # Nothing is taken any more that would not be given back, and it is closed once.
+        parked.parked.calm()
+        assert parked.parked.due is None
+        parked.until(lambda: "close" in parked.told.calls)
+        assert parked.release() == Outcome(skipped=f"quarantined (3 faults): {why}")
+    parked.parked.close(time.monotonic() + PATIENCE_S)
+    assert parked.told.calls == ["close"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [BlockingIOError(errno.EAGAIN, "no more processes"), Refused("sys/x/compact", "EBUSY")],
+    ids=repr,
+)
+def test_what_the_kernel_will_not_do_now_is_no_fault(parked: Parked, error: Exception) -> None:
+    def refuse() -> int:
+        raise error
+
+    parked.told.answer = refuse
+    parked.parked.storm()
+    for _ in range(4):
+        assert parked.release() == Outcome(0)
+    assert parked.parked.faults == 0
+    assert parked.lines[0].startswith("told: not now: ")
 
 
 def test_a_release_waits_for_a_step_of_calm_but_not_beyond_its_deadline(parked: Parked) -> None:

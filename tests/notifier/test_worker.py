@@ -105,8 +105,15 @@ def test_a_built_in_that_fails_is_named_and_the_rest_run(tmp_path: Path) -> None
         assert results["command.fails"]["verdict"] == f"failed: {release}: ended with status 3"
         assert results["honest"]["claimed_bytes"] == 4096
         assert worker.logged("command.fails: failed: ")
-        # Nobody starts a built-in one anew: it is asked again at once.
-        assert worker.oom()["command.fails"]["verdict"].startswith("failed: ")
+        again = worker.oom()
+        assert again["command.fails"]["verdict"] == "not called: at fault earlier in this storm"
+        assert again["honest"]["claimed_bytes"] == 4096
+        for _ in range(2):
+            worker.calm()
+            assert worker.oom()["command.fails"]["verdict"].startswith("failed: ")
+        assert "quarantined (3 faults) until oomd is reloaded" in worker.logged("quarantined")
+        worker.calm()
+        assert worker.oom()["command.fails"]["verdict"].startswith("not called: quarantined (3")
 
 
 def test_words_of_the_sentinel_that_make_no_sense_are_passed_over(tmp_path: Path) -> None:

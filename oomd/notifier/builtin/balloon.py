@@ -199,4 +199,8 @@ class Balloon:
         self._growth.storm()
 
     def close(self) -> None:
-        """The memory goes with the process."""
+        """Give all of it back: nobody will ask for it any more."""
+        with self._lock:
+            if self._arena is not None and self._held_bytes:
+                self._arena.give_back(0, self._held_bytes)
+                self._held_bytes = 0

@@ -82,7 +82,10 @@ class Drm(Quiet):
             )
 
     def release(self, event: OomEvent) -> Answer:
-        """Claims what MemFree and the per-CPU lists have grown by. Raises ReadError: no card could be asked."""
+        """Claims what MemFree and the per-CPU lists have grown by.
+
+        Raises ReadError: no card could be asked.
+        """
         before_bytes = mem_free_bytes(self._root)
         asked, error = 0, None
         # Looked up anew each time: a handful of files, and cards come and go.

@@ -30,7 +30,10 @@ class DropCaches(Quiet):
             raise Refused(_FILE, "is not there: this kernel, or this container, has none")
 
     def release(self, event: OomEvent) -> Answer:
-        """Claims what MemFree and the per-CPU lists have grown by. MemAvailable hardly changes: it counts caches."""
+        """Claims what MemFree and the per-CPU lists have grown by.
+
+        MemAvailable hardly changes: it counts caches.
+        """
         before_bytes = mem_free_bytes(self._root)
         self._root.write(_FILE, self._data)
         return max(0, mem_free_bytes(self._root) - before_bytes)
