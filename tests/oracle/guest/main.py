@@ -96,6 +96,7 @@ def start_people(population: Json, people: People) -> None:
             wrap_pids()
         people.start(["--cgroup", cgroup_of(person["cgroup"]), *person["arguments"]])
     people.wait_ready()
+    people.wait_leavers()
     for person, made in zip(population["people"], people.made, strict=True):
         if person["moved"] and made["pid"] not in people.already_dead():
             here = read(f"/proc/{made['pid']}/cgroup").strip().removeprefix("0::")
@@ -111,8 +112,8 @@ def start_trigger(population: Json, people: People) -> Json | None:
     base = ["--name", "trigger", "--adj", "-1000", "--on-usr1", "grow"]
     if scene == "memcg":
         leaf = cgroup_of(population["leaves"][0] if population["leaves"] else "")
-        # What may be swapped out is used up first.
-        grow_mib = 1 + (population["swap_max_mib"] + 1 if population["swap"] else 0)
+        # What may be swapped out is used up first, and what is charged ahead for each processor.
+        grow_mib = 4 + population["swap_max_mib"]
         trigger = people.start([*base, "--cgroup", leaf, "--grow-mib", str(grow_mib)])
         people.wait_ready()
         current = int(read(f"{CGROUP}/memory.current"))

@@ -62,6 +62,11 @@ class People:
                 except ProcessLookupError:
                     continue
 
+    def wait_leavers(self) -> None:
+        """Those that were asked to exit once they are ready have done so."""
+        leavers = [one["pid"] for one in self.made if "--exit-after-ready" in one["arguments"]]
+        self.wait_dead(leavers)
+
     def pids(self) -> list[int]:
         found = []
         for one in self.made:
