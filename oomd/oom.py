@@ -52,9 +52,7 @@ class CurrentTask(NamedTuple):
     starttime_ticks: int = 0
     """Of the process: whoever holds the pid by now may be somebody else."""
     took_pages: int = 0
-    """Above 0: nobody was seen reclaiming, and its process took most while one was sought."""
-    took_ms: int = 0
-    """In how long."""
+    """Above 0: nobody was seen reclaiming, and its process has taken so much of late."""
 
     @property
     def ident(self) -> TaskId:

@@ -232,8 +232,11 @@ class Watch:
     def near(self, look: Look) -> bool:
         """Somebody waits for memory, and there is little of it: worth sampling threads."""
         tripped = look.now_ms < self._tripped_until_ms
-        low = look.meminfo.mem_available_kib <= 2 * look.guard_kib
-        return look.crossed is not None or (tripped and low)
+        return look.crossed is not None or (tripped and self.low(look))
+
+    def low(self, look: Look) -> bool:
+        """There is little memory, whether or not somebody waits for it."""
+        return look.meminfo.mem_available_kib <= 2 * look.guard_kib
 
     def still(self, trigger: str) -> bool:
         """Whether memory is still as short as ``trigger`` asks. Raises ``ReadError``."""

@@ -68,7 +68,7 @@ def _how_seen(current: CurrentTask) -> str:
     # Unlike the kernel: it is called by the one that allocates. A daemon acts before anybody has
     # to reclaim, and takes the one that will have to first.
     if current.took_pages:
-        return f"not reclaiming; took most: {current.took_pages} pages in {current.took_ms} ms"
+        return f"not reclaiming; took most of late: {current.took_pages} pages"
     return f"PF_MEMALLOC, {current.seen_ms_ago} ms ago"
 
 

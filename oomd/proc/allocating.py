@@ -1,4 +1,4 @@
-"""Who is ``current``? Threads in direct reclaim (PF_MEMALLOC), sampled; else who takes most.
+"""Who is ``current``? Threads in direct reclaim (PF_MEMALLOC), sampled; else who took most.
 
 A user thread with PF_MEMALLOC set is reclaiming memory for an allocation of its own right now, so
 it is likely the one to call out_of_memory(). A single look meets it about one time in ten, and as
@@ -22,11 +22,14 @@ __all__ = ["AllocatingSampler"]
 BUDGET_US: Final = 5000
 
 # A count older than this is forgotten.
-STALE_MS: Final = 1000
+STALE_MS: Final = 3000
 
-# Who takes less while it is sought is not what memory runs out of: a small program's start takes
-# as much.
-TAKER_FLOOR_KIB: Final = 1024
+# A known kernel thread is read again after so many rounds.
+KTHREAD_ROUNDS: Final = 8
+
+# Who took less of late is not what memory runs out of. The start of the smallest program takes
+# as much, but a machine out of breath may let nobody have more.
+TAKER_FLOOR_KIB: Final = 256
 
 
 class _Thread(NamedTuple):
@@ -35,12 +38,12 @@ class _Thread(NamedTuple):
     starttime_ticks: int
     """Of the process."""
     stat: Stat
-    growth_pages: int
-    """What its process has taken since the last round."""
+    taken: float
+    """Pages that its process has taken of late."""
 
 
 class AllocatingSampler:
-    """Remembers the last thread that was seen allocating. State is bounded."""
+    """Remembers the last thread that was seen allocating, and who takes pages. State is bounded."""
 
     def __init__(
         self, root: Root, *, budget_us: int = BUDGET_US, remembered: int = REMEMBERED
@@ -48,7 +51,12 @@ class AllocatingSampler:
         self._root = root
         self.budget_us = budget_us
         """How long one sample may take."""
+        self.rounds = 0
+        """Complete rounds through all processes so far."""
+        self._remembered = remembered
         self._counts = PageCounts(remembered)
+        # Most tasks of a small machine: passed over once they are known.
+        self._kthreads: frozenset[int] = frozenset()
         self._round: Iterator[_Thread | None] | None = None
         self._sampled_at_ms = 0
         self._seen: CurrentTask | None = None
@@ -65,21 +73,29 @@ class AllocatingSampler:
 
         None stands for a file read in vain: that took its time, too.
         """
+        kthreads = set()
         for pid in self._root.iter_pids():
+            # In time a pid is another's: in each round, some of them are read again.
+            if pid in self._kthreads and (pid + self.rounds) % KTHREAD_ROUNDS:
+                kthreads.add(pid)
+                continue
             leader = self._stat(f"proc/{pid}/stat")
             if leader is None or leader.flags & PF_KTHREAD:
+                if leader is not None and len(kthreads) < self._remembered:
+                    kthreads.add(pid)
                 yield None
                 continue
-            growth = self._counts.count(pid, leader, self._sampled_at_ms)
+            taken = self._counts.count(pid, leader, self._sampled_at_ms)
             if leader.num_threads == 1:
-                yield _Thread(pid, pid, leader.starttime_ticks, leader, growth)
+                yield _Thread(pid, pid, leader.starttime_ticks, leader, taken)
                 continue
             for tid in self._tids(pid):
                 stat = self._stat(f"proc/{pid}/task/{tid}/stat")
                 if stat is None:
                     yield None
                 else:
-                    yield _Thread(pid, tid, leader.starttime_ticks, stat, growth)
+                    yield _Thread(pid, tid, leader.starttime_ticks, stat, taken)
+        self._kthreads = frozenset(kthreads)
 
     def _tids(self, pid: int) -> list[int]:
         try:
@@ -108,6 +124,7 @@ class AllocatingSampler:
             if time.monotonic_ns() >= end_ns:
                 return
         self._round = None
+        self.rounds += 1
 
     def _sigkill_pending(self, pid: int, tid: int) -> bool:
         path = f"proc/{pid}/task/{tid}/status"
@@ -127,12 +144,12 @@ class AllocatingSampler:
         )
 
     def sample(self, now_ms: int) -> None:
-        """One look, no longer than the budget; of several threads the one whose process takes most.
+        """One look, no longer than the budget; of several threads the one whose process took most.
 
         ``now_ms`` is the caller's clock, kept for ``latest()``. Raises nothing.
         """
         try:
-            best = max(self._hits(now_ms), key=lambda hit: hit.growth_pages, default=None)
+            best = max(self._hits(now_ms), key=lambda hit: hit.taken, default=None)
         except ReadError:
             self._round = None
             return
@@ -149,10 +166,6 @@ class AllocatingSampler:
 
     # --- where nobody is seen allocating
 
-    def seek(self) -> None:
-        """From now on, sum up what each process takes, for ``taker()``."""
-        self._counts.seek()
-
     def _living_thread(self, pid: int, leader: Stat) -> tuple[int, Stat] | None:
         """A thread that stands for the process: the leader, unless it is exiting before others."""
         if leader.flags & PF_EXITING and leader.num_threads > 1:
@@ -163,21 +176,17 @@ class AllocatingSampler:
         return None if leader.state in ("Z", "X", "x") else (pid, leader)
 
     def taker(self, now_ms: int) -> CurrentTask | None:
-        """Who has taken most since ``seek()``, if that is worth the name; the seeking ends."""
+        """Who has taken most of late and is still there, if anybody took enough to speak of."""
         floor_pages = TAKER_FLOOR_KIB * 1024 // self._root.page_size_bytes()
-        for taken in self._counts.takers():
-            if taken.pages < floor_pages:
-                break
-            pid, starttime_ticks = taken.ident
-            leader = self._stat(f"proc/{pid}/stat")
-            if leader is None or leader.starttime_ticks != starttime_ticks:
+        for ident, pages in self._counts.takers(now_ms, floor_pages):
+            leader = self._stat(f"proc/{ident.pid}/stat")
+            if leader is None or leader.starttime_ticks != ident.starttime_ticks:
                 continue
-            thread = self._living_thread(pid, leader)
+            thread = self._living_thread(ident.pid, leader)
             # The dead take no more: the next one will be out of memory.
             if thread is not None:
-                current = self._current(pid, thread[0], starttime_ticks, thread[1])
-                took_ms = now_ms - taken.since_ms
-                return current._replace(took_pages=taken.pages, took_ms=took_ms)
+                current = self._current(ident.pid, thread[0], ident.starttime_ticks, thread[1])
+                return current._replace(took_pages=pages)
         return None
 
     def close(self) -> None:

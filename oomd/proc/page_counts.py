@@ -1,81 +1,85 @@
 """Who takes how many pages: two counts of each process, from one look at it to the next."""
 
+import math
 from typing import Final, NamedTuple
 
 from oomd.mm_types import TaskId
 from oomd.proc.task import Stat
 
-__all__ = ["PageCounts", "Taken"]
+__all__ = ["HALF_LIFE_MS", "PageCounts", "Taker"]
 
-# Processes whose pages are remembered: some 250 bytes each, in memory that is locked.
+# Processes that are remembered of a round: some 300 bytes each, in memory that is locked.
 REMEMBERED: Final = 4096
 
+# What was taken this long ago counts half: who took a lot, and has stopped, is soon behind who
+# takes a little all the time; and who is stuck for want of memory is not forgotten at once.
+HALF_LIFE_MS: Final = 500
 
-class _Pages(NamedTuple):
-    """What a process has taken so far, by two counts that each miss something."""
 
+class _Seen(NamedTuple):
+    """A process at one look, by two counts that each miss something."""
+
+    starttime_ticks: int
     faults: int
     """A fault takes a page, or a huge one, which is 512 of them."""
     rss_pages: int
     """Falls when pages are swapped out, whatever is taken meanwhile."""
     at_ms: int
+    of_late: float
+    """Pages taken until then, those of long ago counting less."""
 
-    def since(self, before: "_Pages") -> int:
-        """At least what it took since then; negative: it gave back more."""
-        return max(self.faults - before.faults, self.rss_pages - before.rss_pages)
+    def of_late_at(self, now_ms: int) -> float:
+        return self.of_late * math.exp2(-max(now_ms - self.at_ms, 0) / HALF_LIFE_MS)
 
 
-class Taken(NamedTuple):
-    """What a process took while somebody was sought."""
+class Taker(NamedTuple):
+    """A process that takes pages."""
 
     ident: TaskId
     pages: int
-    since_ms: int
+    """Of late: those of ``HALF_LIFE_MS`` ago count half."""
 
 
 class PageCounts:
-    """Remembers the last two rounds through the processes. State is bounded."""
+    """Remembers two rounds through the processes. State is bounded."""
 
     def __init__(self, remembered: int = REMEMBERED) -> None:
         self._remembered = remembered
         # Of the round in hand and of the one before it, by pid.
-        self._pages: dict[int, _Pages] = {}
-        self._pages_before: dict[int, _Pages] = {}
-        # While somebody is sought.
-        self._taken: dict[TaskId, Taken] | None = None
+        self._seen: dict[int, _Seen] = {}
+        self._seen_before: dict[int, _Seen] = {}
 
     def __len__(self) -> int:
-        return len(self._pages)
+        return len(self._seen)
 
     def begin_round(self) -> None:
-        """From now on, each process is held against its count of the round that ends here."""
-        self._pages, self._pages_before = {}, self._pages
+        """Whoever is not met in it has gone."""
+        self._seen, self._seen_before = {}, self._seen
 
     def forget(self) -> None:
         """Nothing is known of any process."""
-        self._pages, self._pages_before = {}, {}
+        self._seen, self._seen_before = {}, {}
 
-    def count(self, pid: int, stat: Stat, now_ms: int) -> int:
-        """Pages taken since the last round. A process that was not known then has taken none.
+    def count(self, pid: int, stat: Stat, now_ms: int) -> float:
+        """Pages taken of late. A process that was not met in the last round has taken none yet.
 
         ``stat`` is the process's, which counts the faults of all its threads.
         """
-        pages = _Pages(stat.faults, stat.rss_pages, now_ms)
-        if len(self._pages) < self._remembered:
-            self._pages[pid] = pages
-        before = self._pages_before.get(pid, pages)
-        growth = pages.since(before)
-        if self._taken is not None and growth > 0:
-            ident = TaskId(pid, stat.starttime_ticks)
-            so_far = self._taken.get(ident, Taken(ident, 0, before.at_ms))
-            self._taken[ident] = so_far._replace(pages=so_far.pages + growth)
-        return growth
+        taken = 0.0
+        before = self._seen_before.get(pid)
+        if before is not None and before.starttime_ticks == stat.starttime_ticks:
+            growth = max(stat.faults - before.faults, stat.rss_pages - before.rss_pages, 0)
+            taken = before.of_late_at(now_ms) + growth
+        if len(self._seen) < self._remembered:
+            seen = _Seen(stat.starttime_ticks, stat.faults, stat.rss_pages, now_ms, taken)
+            self._seen[pid] = seen
+        return taken
 
-    def seek(self) -> None:
-        """From now on, sum up what each process takes, for ``takers()``."""
-        self._taken = {}
-
-    def takers(self) -> list[Taken]:
-        """Who has taken something since ``seek()``, the most first; the summing up ends."""
-        taken, self._taken = self._taken or {}, None
-        return sorted(taken.values(), key=lambda one: one.pages, reverse=True)
+    def takers(self, now_ms: int, floor_pages: int) -> list[Taker]:
+        """Who has taken at least so much of late, the most first."""
+        takers = [
+            Taker(TaskId(pid, seen.starttime_ticks), pages)
+            for pid, seen in (self._seen_before | self._seen).items()
+            if (pages := int(seen.of_late_at(now_ms))) >= floor_pages
+        ]
+        return sorted(takers, key=lambda taker: taker.pages, reverse=True)

@@ -7,7 +7,13 @@ import pytest
 
 from oomd.mm_types import PF_EXITING, PF_KTHREAD, PF_MEMALLOC
 from oomd.oom import CurrentTask
-from oomd.proc.allocating import STALE_MS, TAKER_FLOOR_KIB, AllocatingSampler
+from oomd.proc.allocating import (
+    KTHREAD_ROUNDS,
+    STALE_MS,
+    TAKER_FLOOR_KIB,
+    AllocatingSampler,
+)
+from oomd.proc.page_counts import HALF_LIFE_MS
 from oomd.proc.root import Root
 from tests.proc.formats import Row, Thread
 from tests.roots import make_root
@@ -113,54 +119,50 @@ def test_an_unreadable_proc_is_survived(tmp_path: Path) -> None:
     assert who.latest(0, 500) is None
 
 
-# --- nobody in direct reclaim: who takes most
+# --- nobody in direct reclaim: who took most of late
 
 FLOOR_PAGES = TAKER_FLOOR_KIB // 4
 
 
-def sought(path: Path, *rounds: list[Row]) -> CurrentTask | None:
-    """Whom a search finds that begins after the first round; a round takes 50 ms."""
-    who = sampler(Root(str(path)))
-    for number, rows in enumerate(rounds):
+def taker(path: Path, *rounds: list[Row], every_ms: int = 50) -> CurrentTask | None:
+    """Who took most, as asked at the last of these rounds."""
+    who, now_ms = sampler(Root(str(path))), 1000
+    for rows in rounds:
         make_root(path, rows)
-        if number == 1:
-            who.seek()
-        who.sample(1000 + 50 * number)
-        assert who.latest(1000 + 50 * number, 500) is None
-    return who.taker(1000 + 50 * len(rounds))
+        now_ms += every_ms
+        who.sample(now_ms)
+        assert who.latest(now_ms, 500) is None
+    return who.taker(now_ms)
 
 
-def test_who_takes_most_while_it_is_sought(tmp_path: Path) -> None:
-    found = sought(
+def test_who_took_most_since_it_is_known(tmp_path: Path) -> None:
+    found = taker(
         tmp_path,
-        [{"pid": 5, "faults": 0}, {"pid": 6, "faults": 900_000}, {"pid": 7, "faults": 100}],
-        [{"pid": 5, "faults": 9000}, {"pid": 6, "faults": 900_000}, {"pid": 7, "faults": 5100}],
-        [{"pid": 5, "faults": 9000}, {"pid": 6, "faults": 900_400}, {"pid": 7, "faults": 10_100}],
+        [{"pid": 5, "faults": 900_000}, {"pid": 6, "faults": 100}, {"pid": 7, "faults": 0}],
+        [{"pid": 5, "faults": 900_600}, {"pid": 6, "faults": 5100}, {"pid": 7, "faults": 0}],
+        # Not met before: what it took in the past is not of late.
+        [{"pid": 5, "faults": 901_200}, {"pid": 6, "faults": 5100}, {"pid": 8, "faults": 70_000}],
     )
-    assert found == CurrentTask(7, 7, 0, starttime_ticks=700, took_pages=10_000, took_ms=150)
+    # What 6 took 50 ms ago counts a little less.
+    assert found == CurrentTask(6, 6, 0, starttime_ticks=600, took_pages=4665)
 
 
-def test_what_was_taken_before_the_search_does_not_count(tmp_path: Path) -> None:
-    make_root(tmp_path, [{"pid": 5, "faults": 0}])
-    who = sampler(Root(str(tmp_path)))
-    who.sample(1000)
-    make_root(tmp_path, [{"pid": 5, "faults": 90_000}])
-    who.sample(1050)
-    who.seek()
-    who.sample(1100)
-    assert who.taker(1150) is None
+def test_what_was_taken_half_a_second_ago_counts_half(tmp_path: Path) -> None:
+    def rows(stopped: int, going_on: int) -> list[Row]:
+        return [{"pid": 5, "faults": stopped}, {"pid": 6, "faults": going_on}]
 
-
-def test_a_process_that_comes_up_during_the_search_has_taken_what_it_took_since(
-    tmp_path: Path,
-) -> None:
-    found = sought(tmp_path, [], [{"pid": 5, "faults": 7000}], [{"pid": 5, "faults": 7300}])
+    rounds = [rows(0, 0), rows(8000, 500), rows(8000, 1000)]
+    found = taker(tmp_path / "soon", *rounds, every_ms=HALF_LIFE_MS)
     assert found is not None
-    assert (found.took_pages, found.took_ms) == (300, 100)
+    assert (found.pid, found.took_pages) == (5, 4000)
+    rounds += [rows(8000, 500 * number) for number in (3, 4, 5, 6)]
+    found = taker(tmp_path / "later", *rounds, every_ms=HALF_LIFE_MS)
+    assert found is not None
+    assert (found.pid, found.took_pages) == (6, 984)
 
 
 def test_a_huge_page_is_as_much_as_it_is(tmp_path: Path) -> None:
-    found = sought(
+    found = taker(
         tmp_path,
         [{"pid": 5, "faults": 0, "rss_pages": 10}, {"pid": 6, "faults": 0}],
         [{"pid": 5, "faults": 8, "rss_pages": 10 + 8 * 512}, {"pid": 6, "faults": 400}],
@@ -170,7 +172,7 @@ def test_a_huge_page_is_as_much_as_it_is(tmp_path: Path) -> None:
 
 
 def test_one_that_is_swapped_out_while_it_takes_is_found(tmp_path: Path) -> None:
-    found = sought(
+    found = taker(
         tmp_path,
         [{"pid": 5, "faults": 0, "rss_pages": 90_000}, {"pid": 6, "faults": 0, "rss_pages": 10}],
         [{"pid": 5, "faults": 800, "rss_pages": 70_000}, {"pid": 6, "faults": 9, "rss_pages": 300}],
@@ -180,8 +182,8 @@ def test_one_that_is_swapped_out_while_it_takes_is_found(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("pages", "found"), [(FLOOR_PAGES, 5), (FLOOR_PAGES - 1, None)])
-def test_who_takes_next_to_nothing_is_nobody(tmp_path: Path, pages: int, found: int | None) -> None:
-    who = sought(tmp_path, [{"pid": 5, "faults": 0}], [{"pid": 5, "faults": pages}])
+def test_who_took_next_to_nothing_is_nobody(tmp_path: Path, pages: int, found: int | None) -> None:
+    who = taker(tmp_path, [{"pid": 5, "faults": 0}], [{"pid": 5, "faults": pages}])
     assert (who.pid if who else None) == found
 
 
@@ -190,7 +192,7 @@ def test_all_threads_take_for_their_process(tmp_path: Path) -> None:
         threads: list[Thread] = [{"tid": 6, "faults": 0}, {"tid": 7, "faults": 0}]
         return [{"pid": 5, "faults": faults, "threads": threads}, {"pid": 8, "faults": 0}]
 
-    found = sought(tmp_path, rows(0), rows(600))
+    found = taker(tmp_path, rows(0), rows(600))
     assert found is not None
     # Counted once, and not once a thread.
     assert (found.pid, found.took_pages) == (5, 600)
@@ -205,7 +207,7 @@ def test_a_thread_that_lives_stands_for_a_leader_that_has_exited(tmp_path: Path)
         leader: Row = {"pid": 5, "mm_tid": 7, "state": "Z", "flags": PF_EXITING, "faults": faults}
         return [{**leader, "threads": threads}]
 
-    found = sought(tmp_path, rows(0), rows(600))
+    found = taker(tmp_path, rows(0), rows(600))
     assert found is not None
     assert (found.pid, found.tid, found.exiting, found.sigkill_pending) == (5, 7, False, True)
 
@@ -222,29 +224,47 @@ def test_a_thread_that_lives_stands_for_a_leader_that_has_exited(tmp_path: Path)
 def test_who_has_gone_takes_no_more_and_the_next_one_is_found(
     tmp_path: Path, now: list[Row]
 ) -> None:
-    who = sampler(Root(str(tmp_path)))
-    rows: list[Row] = [{"pid": 5, "faults": 0}, {"pid": 6, "faults": 0}]
-    make_root(tmp_path, rows)
+    who = sampler(make_root(tmp_path, [{"pid": 5, "faults": 0}, {"pid": 6, "faults": 0}]))
     who.sample(1000)
-    who.seek()
     make_root(tmp_path, [{"pid": 5, "faults": 900}, {"pid": 6, "faults": 800}])
     who.sample(1050)
     shutil.rmtree(tmp_path / "proc/5")
     make_root(tmp_path, now)
-    found = who.taker(1100)
+    found = who.taker(1050)
     assert found is not None
-    assert found.pid == 6
+    assert (found.pid, found.took_pages) == (6, 800)
 
 
-def test_nothing_is_summed_up_once_the_search_is_over(tmp_path: Path) -> None:
-    who = sampler(faults(tmp_path, 0))
-    who.seek()
+def test_another_with_the_same_pid_has_taken_nothing_yet(tmp_path: Path) -> None:
+    first: list[Row] = [{"pid": 5, "faults": 0}]
+    second: list[Row] = [{"pid": 5, "faults": 900, "starttime_ticks": 999}]
+    assert taker(tmp_path, first, second) is None
+
+
+def test_known_kernel_threads_are_passed_over(tmp_path: Path) -> None:
+    # Of five in a row, at most one is read again in the next round.
+    def rows(pages: int) -> list[Row]:
+        crowd: list[Row] = [{"pid": pid, "flags": PF_KTHREAD} for pid in range(2, 7)]
+        return [*crowd, {"pid": 70, "faults": pages}]
+
+    who = sampler(make_root(tmp_path, rows(0)))
     who.sample(1000)
-    assert who.taker(1000) is None
-    faults(tmp_path, 9000)
-    who.sample(1050)
-    assert who.taker(1050) is None
-    assert not who._counts._taken
+    make_root(tmp_path, rows(600))
+    who.budget_us = 0
+    who.sample(1000)
+    who.sample(1000)
+    assert who.taker(1000) is not None
+
+
+def test_a_kernel_threads_pid_is_another_ones_in_time(tmp_path: Path) -> None:
+    who = sampler(make_root(tmp_path, [{"pid": 5, "flags": PF_KTHREAD}]))
+    who.sample(1000)
+    make_root(tmp_path, [{"pid": 5, "flags": PF_MEMALLOC}])
+    for _ in range(KTHREAD_ROUNDS):
+        who.sample(1000)
+    seen = who.latest(1000, 500)
+    assert seen is not None
+    assert seen.pid == 5
 
 
 @pytest.mark.live
