@@ -13,6 +13,7 @@ __all__ = ["Guarded", "Hog"]
 CONFIG = "/etc/oomd/oomd.toml.d/50-scenario.toml"
 # Emulated, and with others on the same two cores: an upper bound, not an expectation.
 PATIENCE_S = 180.0
+LOG_KERN = 0
 
 
 class Hog:
@@ -126,12 +127,15 @@ class Guarded:
 
     # --- what came of it
 
-    def wait_killed(self, pid: int) -> str:
-        """The kernel-log line by which ``pid`` was killed."""
+    def wait_killed(self, pid: int | str) -> str:
+        """The kernel-log line by which oomd killed ``pid``, which may be a pattern."""
         entry = self.machine.wait_journal(
             rf"Killed process {pid} ", since=self.since, kernel=True, timeout_s=PATIENCE_S
         )
-        return str(entry["MESSAGE"])
+        # The kernel's own words are the same. What comes through /dev/kmsg is never "kern".
+        line = str(entry["MESSAGE"])
+        assert entry["SYSLOG_FACILITY"] != LOG_KERN, f"the kernel's killer was first: {line}"
+        return line
 
     def wait_said(self, pattern: str, since: str = "") -> dict[str, Any]:
         """An entry that oomd.service has written to the journal."""
