@@ -161,11 +161,12 @@ class Daemon:
             self._say(ERR, f"reload: {loaded}; the settings from before stay in force")
             self._notify.ready("guarding; the last reload failed, see the log")
             return
+        calm = self._guard.calm and not self._act.in_flight.busy
         self._guard.close()
         self._settings = loaded
         self._act.configure(loaded)
         self._teller.kept = loaded.records
-        self._worker.configure(loaded.notifiers)
+        self._worker.configure(loaded.notifiers, calm=calm)
         self._watch, self._guard = self._wire(loaded)
         self._say(NOTICE, f"reloaded: {threshold_words(loaded)}")
         self._notify.ready(threshold_words(loaded))
@@ -218,14 +219,16 @@ class Daemon:
     def prepare(self) -> None:
         """Be ready for the worst: introduced, rehearsed, all of it in locked memory."""
         self._introduce()
-        self._worker.configure(self._settings.notifiers)
+        calm = False
         try:
             event = self._guard.rehearse()
+            calm = event.look.crossed is None
             self._act.rehearse(event)
             seen, scan_us = event.snapshot.tasks_seen, event.snapshot.scan_us
             self._say(INFO, f"rehearsed: {seen} tasks in {scan_us} us")
         except (ReadError, CannotDecide) as error:
             self._say(ERR, f"the rehearsal failed: {error}")
+        self._worker.configure(self._settings.notifiers, calm=calm)
         self._say(INFO, freeze_gc())
 
     def run(self) -> int:
@@ -243,7 +246,8 @@ class Daemon:
 
     def _tell_the_rest(self) -> None:
         end_ms = monotonic_ms() + LAST_WORDS_MS
-        while not self._teller.done and monotonic_ms() < end_ms:
+        # Both at once: what the worker's releasers put right takes a moment, too.
+        while not (self._worker.gone and self._teller.done) and monotonic_ms() < end_ms:
             self._teller.hurry()
             self._teller.flush(monotonic_ms(), calm=True)
             time.sleep(0.01)

@@ -5,6 +5,7 @@ very loop without the code that kills.
 """
 
 import time
+from collections import deque
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -13,8 +14,8 @@ from oomd.event import MANUAL, Event, Look
 from oomd.mm.candidates import Candidates
 from oomd.mm.constraint import case_of
 from oomd.mm.policy import Policy
-from oomd.mm_types import MemInfo, Snapshot, Sysctls, Task
-from oomd.oom import Constraint, CurrentTask, Freed, NotifierChain, OomControl
+from oomd.mm_types import MemInfo, Snapshot, Task
+from oomd.oom import Constraint, CurrentTask, Freed, Notified, NotifierChain, OomControl
 from oomd.proc.allocating import AllocatingSampler
 from oomd.proc.memcg import read_memcg
 from oomd.proc.meminfo import read_meminfo
@@ -30,20 +31,16 @@ __all__ = ["Act", "Guard", "monotonic_ms"]
 
 # A machine whose meminfo cannot be read is looked at again after this.
 BLIND_MS = 100
-# With vm.oom_kill_allocating_task, the decision may be late by this much for want of current; and
-# where that is no time for as many rounds through all processes, by this much at most.
+# With vm.oom_kill_allocating_task, the decision may be late by this much for want of current.
 SEEK_MS = 500
-SEEK_ROUNDS = 2
-SEEK_AT_MOST_MS = 1500
 # Between two looks for it at least this long, and as long as a look takes.
 SEEK_PAUSE_MS = 10
-# And already before somebody waits, this often while there is little memory: who took how much
-# until then is not to be seen afterwards.
-EARLY_SAMPLE_MS = 500
 # How much of the machine one sample of threads may take; the next goes on where it stopped.
 SAMPLE_BUDGET_US = 5_000
 SEEK_BUDGET_US = 20_000
-REHEARSAL_BUDGET_US = 10_000_000
+# Notifiers save everybody so often within so long; then somebody dies.
+SAVED = 5
+SAVED_MS = 30_000
 # A change of MemTotal by this share is worth a word: balloon drivers change it all the time.
 TOTAL_SHARE = 64
 
@@ -90,8 +87,8 @@ class Guard:
         self._watch = watch
         self._act = act
         self._sampler = AllocatingSampler(root)
-        self._early_from_ms = 0
         self._manual = False
+        self._saved_ms: deque[int] = deque(maxlen=SAVED)
         self._held = False
         self._blind_for = ""
         self.longest_ms = settings.watch.max_sleep_s * 1000
@@ -122,10 +119,6 @@ class Guard:
             control = control._replace(constraint=Constraint.MEMCG)
         return control._replace(current=current)
 
-    def _kills_current(self, sysctls: Sysctls) -> bool:
-        """Whoever allocates is to die for it; a memcg OOM ignores that."""
-        return bool(sysctls.oom_kill_allocating_task) and not self._settings.watch.cgroup
-
     def _current(self) -> CurrentTask | None:
         return self._sampler.latest(monotonic_ms(), self._settings.watch.current_max_age_ms)
 
@@ -133,14 +126,13 @@ class Guard:
         """Somebody is to die for allocating, and nobody was seen at it: look, for a bounded time.
 
         One look meets a thread in direct reclaim about one time in ten. As long as kswapd keeps
-        up there is none: then it is whoever took most pages of late.
+        up there is none: then it is the one whose process takes most.
         """
-        began_ms = now_ms = monotonic_ms()
-        enough_rounds = self._sampler.rounds + SEEK_ROUNDS
+        now_ms = monotonic_ms()
+        end_ms = now_ms + SEEK_MS
         pause_ms = SEEK_PAUSE_MS
-        while (current := self._current()) is None and now_ms < began_ms + SEEK_AT_MOST_MS:
-            if now_ms >= began_ms + SEEK_MS and self._sampler.rounds >= enough_rounds:
-                break
+        self._sampler.seek()
+        while (current := self._current()) is None and now_ms < end_ms:
             # kswapd may have another processor to itself: at our priority, looking without a
             # pause takes the last one from the very task that is sought.
             time.sleep(pause_ms / 1000)
@@ -148,7 +140,9 @@ class Guard:
             self._sampler.sample(begin_ms)
             now_ms = monotonic_ms()
             pause_ms = max(now_ms - begin_ms, SEEK_PAUSE_MS)
-        return current or self._sampler.taker(now_ms)
+        # Asked in any case: it ends the counting.
+        taker = self._sampler.taker(now_ms)
+        return current or taker
 
     def decide(self, trigger: str, look: Look, freed: NotifierChain) -> Event:
         """Read the machine and decide. Raises ``CannotDecide`` or ``ReadError``.
@@ -157,7 +151,7 @@ class Guard:
         """
         cgroup = self._settings.watch.cgroup
         sysctls = read_sysctls(self._root)
-        seeks = trigger != MANUAL and self._kills_current(sysctls)
+        seeks = sysctls.oom_kill_allocating_task and trigger != MANUAL and not cgroup
         current = self._seek_current() if seeks else self._current()
         control = self._control(current, trigger == MANUAL)
         page_size_bytes = self._root.page_size_bytes()
@@ -186,34 +180,50 @@ class Guard:
     def rehearse(self) -> Event:
         """Decide once for nothing: what the real thing will need is then in memory."""
         now_ms = monotonic_ms()
-        # A whole round, which finds the kernel threads, too.
-        self._sampler.budget_us = REHEARSAL_BUDGET_US
         self._sampler.sample(now_ms)
         look = self._watch.look(now_ms)
         # Read only when memory is short: its buffers have to be there by then.
         read_pcp_kib(self._root, self._root.page_size_bytes())
         return self.decide(MANUAL, look, NotifierChain())
 
+    def _ask_notifiers(self, trigger: str, look: Look) -> NotifierChain:
+        if self._settings.watch.cgroup:
+            return NotifierChain()
+        saved_ms = self._saved_ms
+        full = len(saved_ms) == SAVED
+        if full and trigger != MANUAL and look.now_ms - saved_ms[0] < SAVED_MS:
+            # Unlike the kernel: one that frees memory and takes it again would keep it at the
+            # edge for ever.
+            why = (
+                f"not asked: what they freed {SAVED} times within {SAVED_MS // 1000} s did not last"
+            )
+            return NotifierChain((Notified("chain", 0, 0, why),), True)
+        return self._act.notify(trigger, look)
+
     def _storm(self, trigger: str, look: Look) -> None:
-        freed, crossed_ms = NotifierChain(), look.now_ms
-        if not self._settings.watch.cgroup:
-            freed = self._act.notify(trigger, look)
-            if freed.called:
-                # They took their time, and have changed what was seen.
-                look = self._watch.look(monotonic_ms())
-            if freed.freed_pages > 0 and trigger != MANUAL:
-                # Trust, but measure: memory has to have come back.
-                freed = freed._replace(came_back=not self._watch.still(trigger))
+        crossed_ms = look.now_ms
+        freed = self._ask_notifiers(trigger, look)
+        if freed.called:
+            # They took their time, and have changed what was seen.
+            look = self._watch.look(monotonic_ms())
+        if freed.freed_pages > 0 and trigger != MANUAL:
+            # Trust, but measure: memory has to have come back.
+            freed = freed._replace(came_back=not self._watch.still(trigger))
         event = self.decide(trigger, look, freed)._replace(crossed_ms=crossed_ms)
         # The scan took its time: is it still true that somebody has to die? Where notifiers have
         # seen to it that it is not, that is told.
         freed_enough = isinstance(event.decision, Freed)
         if trigger != MANUAL and not freed_enough and not self._watch.still(trigger):
-            if freed.called:
+            if any(one.mem_free_change_kib is not None for one in freed.results):
+                self._saved_ms.append(crossed_ms)
                 # Late, or freed by others: nobody claims it, and it is as good.
                 words = chain_words(freed, event.snapshot.page_size_bytes)
                 self.notes.append(f"nobody dies: memory came back while notifiers ran: {words}")
             return
+        if freed_enough:
+            self._saved_ms.append(crossed_ms)
+        else:
+            self._saved_ms.clear()
         self._act.decided(event)
         self._watch.acted()
 
@@ -261,19 +271,6 @@ class Guard:
         time.sleep(BLIND_MS / 1000)
         return self._watch.wait(0)
 
-    def _sample(self, look: Look) -> None:
-        """Threads are looked at while somebody waits for memory."""
-        near = self._watch.near(look)
-        early = self._watch.low(look) and look.now_ms >= self._early_from_ms
-        if not near and not early:
-            return
-        self._early_from_ms = look.now_ms + EARLY_SAMPLE_MS
-        wanted = self._kills_current(read_sysctls(self._root))
-        if near or wanted:
-            # Where current is to die, it is worth more of a processor to find it.
-            self._sampler.budget_us = SEEK_BUDGET_US if wanted else SAMPLE_BUDGET_US
-            self._sampler.sample(look.now_ms)
-
     def _attend(self, look: Look) -> int:
         hold_ms = self._act.hold_ms(look.now_ms)
         crossed = look.crossed
@@ -284,7 +281,11 @@ class Guard:
             crossed = None if crossed == "stall" else crossed
         self._held = hold_ms is not None
         self.calm = look.crossed is None and hold_ms is None
-        self._sample(look)
+        if self._watch.near(look):
+            # Where current is to die, it is worth more of a processor to find it.
+            wanted = read_sysctls(self._root).oom_kill_allocating_task
+            self._sampler.budget_us = SEEK_BUDGET_US if wanted else SAMPLE_BUDGET_US
+            self._sampler.sample(look.now_ms)
         manual, self._manual = self._manual, False
         if manual:
             self._storm(MANUAL, look)

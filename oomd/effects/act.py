@@ -21,6 +21,7 @@ from oomd.oom import (
     KillPlan,
     LetItExit,
     NoneKillable,
+    Notified,
     NotifierChain,
     OomControl,
     Panic,
@@ -115,8 +116,11 @@ class Executor:
         )
 
     def notify(self, trigger: str, look: Look) -> NotifierChain:
-        """Step 1: ask the notifiers for memory."""
-        return self._chain(trigger, look)
+        """Step 1: ask the notifiers for memory. Raises nothing: a defect there costs step 1."""
+        try:
+            return self._chain(trigger, look)
+        except Exception as error:
+            return NotifierChain((Notified("worker", 0, 0, f"internal error: {error!r}"),), True)
 
     def settle(self, memory: MemInfo | None) -> None:
         """Look after those in flight. ``memory`` as just read; None: it could not be."""

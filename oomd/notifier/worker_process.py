@@ -75,12 +75,15 @@ class WorkerProcess:
 
     # --- settings
 
-    def configure(self, settings: NotifierSettings) -> None:
-        """Take new settings when it is calm: a new worker has them, and a clean record.
+    def configure(self, settings: NotifierSettings, *, calm: bool) -> None:
+        """Take new settings, if need be once it is calm: a new worker has them, and a clean record.
 
         In a storm nothing is started, and nobody who could give memory back is sent away.
         """
         self._pending = settings
+        if calm:
+            self._calm = True
+            self._take(settings)
 
     def _take(self, settings: NotifierSettings) -> None:
         self._pending = None

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from oomd.event import MANUAL
+from oomd.guard import SAVED
 from oomd.mm.policy import EL7, MAINLINE
 from oomd.oom import Constraint, Freed, Kill, NoneKillable, Notified, NotifierChain, OomControl
 from oomd.settings import LogSettings, Settings, WatchSettings
@@ -170,13 +171,32 @@ def test_notifiers_that_freed_enough_save_everybody_and_that_is_told(guarded: Gu
 
 def test_memory_that_came_back_without_a_claim_saves_everybody_too(guarded: Guarded) -> None:
     guarded.memory(SHORT)
-    guarded.act.freed = freed(0)
+    ran = Notified("balloon", 0, 0, "left behind", 200, 4096, 4096)
+    guarded.act.freed = NotifierChain((ran,), True)
     guarded.act.while_notifying = lambda: guarded.memory(AMPLE)
     guarded.turn()
     assert guarded.act.events == []
     assert guarded.guard.notes == [
-        "nobody dies: memory came back while notifiers ran: balloon 0.0 MiB in 0 ms"
+        "nobody dies: memory came back while notifiers ran: "
+        "balloon 0.0 MiB in 200 ms (MemFree +4.0, MemAvailable +4.0 MiB)"
     ]
+
+
+def test_what_is_freed_and_taken_again_does_not_put_off_a_kill_for_ever(guarded: Guarded) -> None:
+    guarded.act.freed = freed(100)
+    guarded.act.while_notifying = lambda: guarded.memory(AMPLE)
+    for _ in range(SAVED + 1):
+        guarded.memory(SHORT)
+        guarded.turn()
+    assert [verdict for _, verdict in guarded.verdicts()] == ["Freed"] * SAVED + ["Kill"]
+    first = guarded.act.events[-1].decision.trace[0]
+    assert first.verdict == "they freed nothing"
+    assert "did not last" in str(first.detail)
+    assert len(guarded.act.notified) == SAVED
+    # Somebody has died: they are asked again.
+    guarded.memory(SHORT)
+    guarded.turn()
+    assert guarded.verdicts()[-1][1] == "Freed"
 
 
 def test_a_claim_is_not_believed_while_memory_is_as_short(guarded: Guarded) -> None:

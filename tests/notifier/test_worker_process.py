@@ -69,8 +69,7 @@ class Attended:
     ) -> None:
         plan = f'{{"kind":"{kind}"}}' if kind else ""
         settings = NotifierSettings(chain_deadline_ms=deadline_ms, plan=plan)
-        self.worker.configure(settings._replace(clients=clients))  # type: ignore[arg-type]
-        self.worker.attend(calm=calm)
+        self.worker.configure(settings._replace(clients=clients), calm=calm)  # type: ignore[arg-type]
 
     def until(self, done: Callable[[], bool], *, calm: bool = True) -> None:
         end = time.monotonic() + PATIENCE_S
