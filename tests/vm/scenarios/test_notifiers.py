@@ -221,7 +221,7 @@ def test_a_bad_plugin_costs_its_deadline_and_no_more(
         with_ms = latency_ms(guard)
     guard.wait_said(f"step 1 oom_notify_list: {verdict}")
     figure(f"threshold to SIGKILL {with_ms} ms, {without_ms} ms without the plugin")
-    # Both were measured in this machine in one run; its noise is as much as it took without.
+    # Both were measured in this machine in one run; what it took without is its noise as well.
     assert with_ms <= 2 * without_ms + CHAIN_DEADLINE_MS
     assert len(guard.killed_pids()) == 2
     guard.check_untouched()
@@ -230,8 +230,8 @@ def test_a_bad_plugin_costs_its_deadline_and_no_more(
 def test_a_plugin_that_grows_is_an_ordinary_candidate(guard: Guarded) -> None:
     with plugin(guard, GROWING, "plugin_memory_mib = 2048\n"):
         line = guard.wait_said(r"^decided at \w+: kill \d+ \(python")
-        guard.wait_said(r"strange.*: its process was killed by signal 9.*fault 1 of 3")
-        guard.wait_said(r"strange.*quarantined after 3 faults")
+        guard.wait_said(r"strange.*killed by SIGKILL; fault 1 of 3")
+        guard.wait_said(r"strange.*killed by SIGKILL; quarantined")
         assert int(line["OOMD_POINTS"]) > 0
     guard.check_untouched()
 
@@ -267,10 +267,13 @@ def test_memory_that_is_plugged_in_counts_at_once(
         "object-add", **{"qom-type": "memory-backend-ram", "id": "added", "size": 256 << 20}
     )
     guard.machine.qmp("device_add", driver="pc-dimm", id="dimm", memdev="added")
-    said = guard.wait_said(r"memory block \d+")
+    said = guard.wait_said(r"memory blocks? \d+")
     figure(f"MemTotal was {before_mib} MiB; {said['MESSAGE']}")
     total = guard.wait_said(r"^memory is now \d+ MiB")
     assert int(total["MESSAGE"].split()[3]) > before_mib
+    # The event has woken it up, and not the clock.
+    late_us = int(total["__MONOTONIC_TIMESTAMP"]) - int(said["__MONOTONIC_TIMESTAMP"])
+    assert late_us < 1_000_000
     # More than the machine could hold before.
     hog = guard.hog(f"--mib {before_mib + 32} --hold")
     assert hog.alive
