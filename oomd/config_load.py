@@ -55,6 +55,9 @@ EXIT_CONFIG = 2
 # notifiers.command.NAME.argv
 KEY_PARTS = 4
 
+# Of a table's name: more than any that can be meant.
+_NAME_CHARACTERS = 200
+
 # So much may be parsed in vain for the ends of statements: a second's work.
 _VAIN_CHARACTERS = 1 << 20
 
@@ -131,7 +134,8 @@ def _statements(text: str) -> Iterator[tuple[int, tuple[str, ...], dict[str, Any
 
 def _keys(content: Mapping[str, Any], table: tuple[str, ...]) -> Iterator[str]:
     """The dotted keys in a table and in those inside it."""
-    if len(table) >= KEY_PARTS:
+    # In a table that nobody can know by its name, each key would take its length again.
+    if len(table) >= KEY_PARTS or any(len(part) > _NAME_CHARACTERS for part in table):
         return
     for name, value in content.items():
         yield ".".join((*table, name))
