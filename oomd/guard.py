@@ -14,7 +14,7 @@ from oomd.event import MANUAL, Event, Look
 from oomd.mm.candidates import Candidates
 from oomd.mm.constraint import case_of
 from oomd.mm.policy import Policy
-from oomd.mm_types import MemInfo, Snapshot, Task
+from oomd.mm_types import MemInfo, Snapshot, Sysctls, Task
 from oomd.oom import Constraint, CurrentTask, Freed, Notified, NotifierChain, OomControl
 from oomd.proc.allocating import AllocatingSampler
 from oomd.proc.memcg import read_memcg
@@ -31,13 +31,20 @@ __all__ = ["Act", "Guard", "monotonic_ms"]
 
 # A machine whose meminfo cannot be read is looked at again after this.
 BLIND_MS = 100
-# With vm.oom_kill_allocating_task, the decision may be late by this much for want of current.
+# With vm.oom_kill_allocating_task, the decision may be late by this much for want of current; and
+# where that is no time for as many rounds through all processes, by this much at most.
 SEEK_MS = 500
+SEEK_ROUNDS = 2
+SEEK_AT_MOST_MS = 1500
 # Between two looks for it at least this long, and as long as a look takes.
 SEEK_PAUSE_MS = 10
+# And already before somebody waits, this often while there is little memory: who took how much
+# until then is not to be seen afterwards.
+EARLY_SAMPLE_MS = 500
 # How much of the machine one sample of threads may take; the next goes on where it stopped.
 SAMPLE_BUDGET_US = 5_000
 SEEK_BUDGET_US = 20_000
+REHEARSAL_BUDGET_US = 10_000_000
 # Notifiers save everybody so often within so long; then somebody dies.
 SAVED = 5
 SAVED_MS = 30_000
@@ -87,6 +94,7 @@ class Guard:
         self._watch = watch
         self._act = act
         self._sampler = AllocatingSampler(root)
+        self._early_from_ms = 0
         self._manual = False
         self._saved_ms: deque[int] = deque(maxlen=SAVED)
         self._held = False
@@ -119,6 +127,10 @@ class Guard:
             control = control._replace(constraint=Constraint.MEMCG)
         return control._replace(current=current)
 
+    def _kills_current(self, sysctls: Sysctls) -> bool:
+        """Whoever allocates is to die for it; a memcg OOM ignores that."""
+        return bool(sysctls.oom_kill_allocating_task) and not self._settings.watch.cgroup
+
     def _current(self) -> CurrentTask | None:
         return self._sampler.latest(monotonic_ms(), self._settings.watch.current_max_age_ms)
 
@@ -126,13 +138,14 @@ class Guard:
         """Somebody is to die for allocating, and nobody was seen at it: look, for a bounded time.
 
         One look meets a thread in direct reclaim about one time in ten. As long as kswapd keeps
-        up there is none: then it is the one whose process takes most.
+        up there is none: then it is whoever took most pages of late.
         """
-        now_ms = monotonic_ms()
-        end_ms = now_ms + SEEK_MS
+        began_ms = now_ms = monotonic_ms()
+        enough_rounds = self._sampler.rounds + SEEK_ROUNDS
         pause_ms = SEEK_PAUSE_MS
-        self._sampler.seek()
-        while (current := self._current()) is None and now_ms < end_ms:
+        while (current := self._current()) is None and now_ms < began_ms + SEEK_AT_MOST_MS:
+            if now_ms >= began_ms + SEEK_MS and self._sampler.rounds >= enough_rounds:
+                break
             # kswapd may have another processor to itself: at our priority, looking without a
             # pause takes the last one from the very task that is sought.
             time.sleep(pause_ms / 1000)
@@ -140,9 +153,7 @@ class Guard:
             self._sampler.sample(begin_ms)
             now_ms = monotonic_ms()
             pause_ms = max(now_ms - begin_ms, SEEK_PAUSE_MS)
-        # Asked in any case: it ends the counting.
-        taker = self._sampler.taker(now_ms)
-        return current or taker
+        return current or self._sampler.taker(now_ms)
 
     def decide(self, trigger: str, look: Look, freed: NotifierChain) -> Event:
         """Read the machine and decide. Raises ``CannotDecide`` or ``ReadError``.
@@ -151,7 +162,7 @@ class Guard:
         """
         cgroup = self._settings.watch.cgroup
         sysctls = read_sysctls(self._root)
-        seeks = sysctls.oom_kill_allocating_task and trigger != MANUAL and not cgroup
+        seeks = trigger != MANUAL and self._kills_current(sysctls)
         current = self._seek_current() if seeks else self._current()
         control = self._control(current, trigger == MANUAL)
         page_size_bytes = self._root.page_size_bytes()
@@ -180,6 +191,8 @@ class Guard:
     def rehearse(self) -> Event:
         """Decide once for nothing: what the real thing will need is then in memory."""
         now_ms = monotonic_ms()
+        # A whole round, which finds the kernel threads, too.
+        self._sampler.budget_us = REHEARSAL_BUDGET_US
         self._sampler.sample(now_ms)
         look = self._watch.look(now_ms)
         # Read only when memory is short: its buffers have to be there by then.
@@ -271,6 +284,19 @@ class Guard:
         time.sleep(BLIND_MS / 1000)
         return self._watch.wait(0)
 
+    def _sample(self, look: Look) -> None:
+        """Threads are looked at while somebody waits for memory."""
+        near = self._watch.near(look)
+        early = self._watch.low(look) and look.now_ms >= self._early_from_ms
+        if not near and not early:
+            return
+        self._early_from_ms = look.now_ms + EARLY_SAMPLE_MS
+        wanted = self._kills_current(read_sysctls(self._root))
+        if near or wanted:
+            # Where current is to die, it is worth more of a processor to find it.
+            self._sampler.budget_us = SEEK_BUDGET_US if wanted else SAMPLE_BUDGET_US
+            self._sampler.sample(look.now_ms)
+
     def _attend(self, look: Look) -> int:
         hold_ms = self._act.hold_ms(look.now_ms)
         crossed = look.crossed
@@ -281,11 +307,7 @@ class Guard:
             crossed = None if crossed == "stall" else crossed
         self._held = hold_ms is not None
         self.calm = look.crossed is None and hold_ms is None
-        if self._watch.near(look):
-            # Where current is to die, it is worth more of a processor to find it.
-            wanted = read_sysctls(self._root).oom_kill_allocating_task
-            self._sampler.budget_us = SEEK_BUDGET_US if wanted else SAMPLE_BUDGET_US
-            self._sampler.sample(look.now_ms)
+        self._sample(look)
         manual, self._manual = self._manual, False
         if manual:
             self._storm(MANUAL, look)
