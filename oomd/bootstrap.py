@@ -26,7 +26,19 @@ def be_ordinary(nice: str, data_bytes: int) -> None:
             adj.write("0")
     except OSError:
         pass
-    resource.setrlimit(resource.RLIMIT_DATA, (data_bytes, data_bytes))
+    limit_data(data_bytes, data_bytes)
+
+
+def limit_data(soft_bytes: int, hard_bytes: int) -> None:
+    """Set RLIMIT_DATA (-1: none), or as much of it as a lower limit of the caller's leaves."""
+    try:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft_bytes, hard_bytes))
+    except ValueError:
+        # Without CAP_SYS_RESOURCE nobody raises what his shell, or a unit, has lowered.
+        _, highest = resource.getrlimit(resource.RLIMIT_DATA)
+        unlimited = soft_bytes == resource.RLIM_INFINITY
+        soft_bytes = highest if unlimited else min(soft_bytes, highest)
+        resource.setrlimit(resource.RLIMIT_DATA, (soft_bytes, highest))
 
 
 def end_with(parent: int) -> None:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from oomd import wire
+from oomd.bootstrap import limit_data
 from oomd.log import ERR, INFO, WARNING, Log
 from oomd.notifier import OomEvent
 from oomd.notifier.builtin import make
@@ -59,7 +60,8 @@ def set_limits(plan: Plan) -> None:
         if one.name == "balloon" and isinstance(size_mib, int):
             held_mib += size_mib
     data_bytes = DATA_BYTES + held_mib * _MIB
-    resource.setrlimit(resource.RLIMIT_DATA, (data_bytes, data_bytes))
+    # A plugin's process may have more than we do, and inherits what may be asked for at most.
+    limit_data(data_bytes, max(data_bytes, plan.plugin_memory_mib * _MIB))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

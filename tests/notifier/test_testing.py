@@ -2,6 +2,8 @@
 
 import mmap
 import os
+import subprocess
+import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -216,3 +218,42 @@ def test_the_whole_chain_in_its_order(write: Write) -> None:
         assert [one.name for one in results] == ["client-5", "mine", "client-3"]
         assert [one.claimed_bytes for one in results] == [1, 3, 0]
         assert results[2].verdict == "not called: mine ended the chain"
+
+
+# What an author without root's powers gets, whose shell may have a limit of its own.
+AS_AUTHOR = """
+import os, resource, sys, tempfile
+sys.path.insert(0, sys.argv[1])
+from oomd.testing import Harness
+if len(sys.argv) > 2:
+    resource.setrlimit(resource.RLIMIT_DATA, (int(sys.argv[2]) << 20,) * 2)
+if os.geteuid() == 0:
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+with tempfile.TemporaryDirectory() as folder:
+    path = os.path.join(folder, "mine.py")
+    with open(path, "w") as file:
+        file.write("import resource\\n"
+            "from oomd.notifier import oom_notifier\\n"
+            "@oom_notifier('mine')\\n"
+            "def release(event):\\n"
+            "    return resource.getrlimit(resource.RLIMIT_DATA)[0]\\n")
+    with Harness(path, memory_mib=512, deadline_ms=10_000) as oomd:
+        released = oomd.release()
+    print(released.claimed_bytes >> 20, released.fault)
+"""
+
+
+@pytest.mark.parametrize(("shell_mib", "expected_mib"), [(None, 512), (300, 300), (200, 200)])
+def test_an_author_without_root_may_give_it_more_memory_than_the_worker_has(
+    shell_mib: int | None, expected_mib: int
+) -> None:
+    words = [] if shell_mib is None else [str(shell_mib)]
+    ran = subprocess.run(
+        [sys.executable, "-I", "-c", AS_AUTHOR, str(Path(__file__).parents[2]), *words],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.stdout.split() == [str(expected_mib)], ran.stderr
