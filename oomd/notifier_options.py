@@ -11,6 +11,8 @@ __all__ = [
     "BUILTIN",
     "COMMAND",
     "EVERY_TABLE",
+    "CHAIN_DEADLINE_MAX_MS",
+    "DEADLINE_MAX_MS",
     "PRIORITY_MAX",
     "Builtin",
     "Option",
@@ -22,6 +24,12 @@ OptionValue = bool | int | float | str | tuple[str, ...]
 
 PRIORITY_MAX: Final = 1000
 """Priorities go from minus this to this."""
+
+DEADLINE_MAX_MS: Final = 10_000
+"""What one notifier may be given."""
+
+CHAIN_DEADLINE_MAX_MS: Final = 60_000
+"""What all of them together may be given."""
 
 COMMAND: Final = "command"
 """``[notifiers.command.NAME]``: the one built-in of which there may be several."""
@@ -92,7 +100,7 @@ def _common(priority: int) -> tuple[Option, ...]:
             0,
             "How long this notifier may take; 0 means notifiers.deadline_ms.",
             1,
-            10_000,
+            DEADLINE_MAX_MS,
             "ms",
             off=0,
         ),

@@ -303,7 +303,7 @@ SETTINGS: tuple[Setting, ...] = (
         "notifiers.chain_deadline_ms",
         (1, 60000, "ms"),
         "How long all notifiers together may take before a victim is chosen without the rest of"
-        " them.",
+        " them; sooner, if half of what was available at the chain's start is gone.",
     ),
     _choice(
         "notifiers.clients",

@@ -26,6 +26,7 @@ from typing import Self
 from oomd.config import bare_plan
 from oomd.notifier import ATTRIBUTE, Answer
 from oomd.notifier.own_worker import OwnWorker, OwnWorkerError, Released, Unusable
+from oomd.notifier_options import CHAIN_DEADLINE_MAX_MS
 from oomd.settings import NotifierSettings
 
 __all__ = ["Harness", "HarnessError", "PluginRefused", "Released", "draft_entry"]
@@ -90,7 +91,7 @@ class Harness(OwnWorker):
     ) -> None:
         settings = NotifierSettings(
             deadline_ms=deadline_ms,
-            chain_deadline_ms=max(1000, 5 * deadline_ms),
+            chain_deadline_ms=min(max(1000, 5 * deadline_ms), CHAIN_DEADLINE_MAX_MS),
             clients="all",
             user_priority_max=1000,
             plugin_memory_mib=memory_mib,

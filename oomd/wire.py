@@ -16,6 +16,7 @@ __all__ = [
     "MAX_BYTES",
     "Message",
     "NAME_BYTES",
+    "NOTIFIERS_MAX",
     "WireError",
     "decode",
     "encode",
@@ -30,6 +31,9 @@ API: Final = 1
 
 MAX_BYTES: Final = 4096
 """A longer datagram is a fault of its sender's."""
+
+NOTIFIERS_MAX: Final = 128
+"""As many may be registered, and as many results has one chain."""
 
 EXIT_IDLE: Final = 3
 """Exit status of a worker that nobody needs: start it again when somebody connects."""

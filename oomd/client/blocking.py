@@ -91,8 +91,7 @@ class OomClient(Protocol):
         if self._connection is not None:
             self._connection.close()
         self._connection = None
-        self._unanswered = None
-        self.granted = None
+        self._disconnected()
 
     def _receive(self) -> OomEvent | Registration | None:
         assert self._connection is not None

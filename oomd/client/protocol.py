@@ -141,6 +141,11 @@ class Protocol:
     def _not_running(self, error: OSError) -> NotRunning:
         return unreachable(self.path, error)
 
+    def _disconnected(self) -> None:
+        """A new connection owes nothing, and is granted nothing yet."""
+        self._unanswered = None
+        self.granted = None
+
     def _read(self, data: bytes) -> OomEvent | Registration | None:
         """A message as what it means to us; None for one of a later version. Raises ClientError."""
         if not data:

@@ -13,9 +13,9 @@ from typing import Final, NamedTuple, Protocol
 
 from oomd.mm_types import MemInfo
 from oomd.notifier import OomEvent
+from oomd.wire import NOTIFIERS_MAX
 
 __all__ = [
-    "NOTIFIERS_MAX",
     "VERDICT_LIMIT",
     "OomNotifier",
     "OomNotifyList",
@@ -23,9 +23,6 @@ __all__ = [
     "Result",
     "left_ms",
 ]
-
-NOTIFIERS_MAX: Final = 128
-"""As many may be registered, and as many results has one chain."""
 
 VERDICT_LIMIT: Final = 500
 """Characters."""

@@ -18,12 +18,10 @@ from oomd.config import one_line
 from oomd.notifier import API, ATTRIBUTE, Answer, OomEvent, Registered, oom_notifier
 from oomd.notifier.plugin_file import Untrusted, read_draft, read_trusted
 from oomd.notifier.plugin_options import BadSignature, BadTable, bind, options_of
-from oomd.notifier_options import BUILTIN, COMMAND, PRIORITY_MAX
+from oomd.notifier_options import BUILTIN, COMMAND, DEADLINE_MAX_MS, PRIORITY_MAX
 from oomd.settings import NotifierSettings
 
 __all__ = ["RESERVED", "Plugin", "PluginError", "load"]
-
-DEADLINE_MAX_MS: Final = 10_000
 
 RESERVED: Final = frozenset(BUILTIN) | frozenset(NotifierSettings._fields)
 """The built-in notifiers' names (also what begins with ``command.``), and the keys that stand in

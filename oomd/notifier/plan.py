@@ -5,16 +5,17 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 
 from oomd.config import one_line
+from oomd.notifier_options import CHAIN_DEADLINE_MAX_MS, PRIORITY_MAX
 from oomd.wire import is_name
 
 __all__ = ["DEADLINE_MS", "PRIORITY", "Builtin", "Plan", "PlanError", "parse_plan"]
 
 _T = TypeVar("_T")
 
-DEADLINE_MS: Final = (1, 600_000)
-"""Bounds, both included."""
+DEADLINE_MS: Final = (1, CHAIN_DEADLINE_MAX_MS)
+"""Bounds, both included: nobody can have more time than a whole chain."""
 
-PRIORITY: Final = (-1000, 1000)
+PRIORITY: Final = (-PRIORITY_MAX, PRIORITY_MAX)
 
 
 class PlanError(Exception):

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from oomd.config import one_line
+from oomd.notifier_options import EVERY_TABLE
 
 __all__ = ["BadSignature", "BadTable", "Option", "bind", "options_of"]
 
@@ -22,9 +23,6 @@ _KINDS: dict[Any, str] = {
     list[str]: "an array of strings",
 }
 _SHOWN = "bool, int, float, str or list[str]"
-
-# What [notifiers.NAME] holds for every notifier, whatever its own options are.
-EVERY_TABLE = ("enabled", "priority", "deadline_ms")
 
 
 class BadSignature(Exception):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from oomd import wire
 from oomd.config import one_line
 from oomd.helpers import spawn
+from oomd.notifier.plan import PRIORITY
 
 __all__ = ["Introduced", "TrialError", "introduce", "memory_file"]
 
@@ -90,7 +91,7 @@ def _introduced(source: str, message: Mapping[str, Any]) -> Introduced:
                     wire.integer(message, "deadline_ms") if "deadline_ms" in message else None
                 )
                 return Introduced(
-                    wire.name(message), wire.integer(message, "priority", -1000, 1000), deadline_ms
+                    wire.name(message), wire.integer(message, "priority", *PRIORITY), deadline_ms
                 )
             except wire.WireError as error:
                 raise TrialError(f"{source}: cannot register: {error}") from None

@@ -8,7 +8,8 @@ import pytest
 
 from oomd.mm_types import MemInfo
 from oomd.notifier import OomEvent
-from oomd.notifier.chain import NOTIFIERS_MAX, OomNotifyList, Outcome, Result
+from oomd.notifier.chain import OomNotifyList, Outcome, Result
+from oomd.wire import NOTIFIERS_MAX
 
 
 @dataclass

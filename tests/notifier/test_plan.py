@@ -40,7 +40,7 @@ def test_the_plan_of_a_machine_without_notifiers_is_one() -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"deadline_ms": 0}, "deadline_ms is not from 1 to 600000"),
+        ({"deadline_ms": 0}, "deadline_ms is not from 1 to 60000"),
         ({"deadline_ms": True}, "deadline_ms is not a whole number"),
         ({"chain_deadline_ms": "1000"}, "chain_deadline_ms is not a whole number"),
         ({"clients": 5}, "clients is not a string"),

@@ -8,12 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from oomd.notifier.builtin.releaser import Releaser
-from oomd.notifier_options import COMMAND, Builtin, builtin_named
+from oomd.notifier_options import COMMAND, EVERY_TABLE, Builtin, builtin_named
 from oomd.proc.root import WritableRoot
 
 __all__ = ["Releaser", "make"]
-
-_EVERY_TABLE = frozenset({"enabled", "priority", "deadline_ms"})
 
 
 def _values(name: str, builtin: Builtin, options: Mapping[str, object]) -> dict[str, Any]:
@@ -25,7 +23,7 @@ def _values(name: str, builtin: Builtin, options: Mapping[str, object]) -> dict[
     for option in builtin.options:
         if option.required and option.name not in options:
             raise ValueError(f"{name}: option {option.name} is missing")
-        if option.name not in _EVERY_TABLE:
+        if option.name not in EVERY_TABLE:
             values[option.name] = options.get(option.name, option.default)
     return values
 
