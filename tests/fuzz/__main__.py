@@ -45,16 +45,18 @@ def _fuzz(options: argparse.Namespace, scratch: Path) -> None:
     # inputs apart. And what reads for us of the standard library.
     with atheris.instrument_imports(include=["oomd", "tests.fuzz", "tomllib"]):
         from tests.fuzz.mutate import HOSTILE  # noqa: PLC0415
-        from tests.fuzz.target import FOUND, SEEDS, check  # noqa: PLC0415
+        from tests.fuzz.target import FOUND, check, found, seeds  # noqa: PLC0415
         from tests.fuzz.targets import TARGETS  # noqa: PLC0415
 
     if options.target not in TARGETS:
         sys.exit(f"no such target; there are {', '.join(TARGETS)}")
     target = TARGETS[options.target]
-    found, seeds = FOUND / target.name, SEEDS / target.name
+    kept, begin = FOUND / target.name, scratch / "begin"
     corpus = options.corpus / target.name if options.corpus else scratch / "corpus"
-    for folder in (found, corpus):
+    for folder in (kept, begin, corpus):
         folder.mkdir(parents=True, exist_ok=True)
+    for number, sample in enumerate((*seeds(target), *found(target))):
+        (begin / str(number)).write_bytes(sample)
 
     def one(data: bytes) -> None:
         check(target, data)
@@ -65,12 +67,12 @@ def _fuzz(options: argparse.Namespace, scratch: Path) -> None:
         f"-runs={options.runs}",
         f"-rss_limit_mb={_RSS_MIB}",
         f"-timeout={_TIMEOUT_S}",
-        f"-artifact_prefix={found}/",
+        f"-artifact_prefix={kept}/",
         f"-dict={_dictionary((*target.tokens, *HOSTILE), scratch)}",
         "-use_value_profile=1",
         "-print_final_stats=1",
     ]
-    atheris.Setup([sys.argv[0], *arguments, str(corpus), str(seeds)], one)
+    atheris.Setup([sys.argv[0], *arguments, str(corpus), str(begin)], one)
     atheris.Fuzz()
 
 

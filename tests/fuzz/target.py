@@ -33,6 +33,8 @@ class Target(NamedTuple):
     """... and so many characters that do not depend on the input."""
     newlines: bool = False
     """Its errors may name an input with newlines in it as it is."""
+    samples: Callable[[], tuple[bytes, ...]] | None = None
+    """Where its good ones come from, if not from its folder below ``seeds``."""
     examples: int = 60
     """In the ordinary tests: fewer for what takes long."""
 
@@ -71,7 +73,8 @@ def _files(folder: Path) -> tuple[bytes, ...]:
 
 def seeds(target: Target) -> tuple[bytes, ...]:
     """Good samples."""
-    return _files(SEEDS / target.name) or (b"",)
+    made = target.samples() if target.samples is not None else ()
+    return made + _files(SEEDS / target.name) or (b"",)
 
 
 def found(target: Target) -> tuple[bytes, ...]:

@@ -30,7 +30,7 @@ from oomd.proc.task import parse_stat, parse_status
 from oomd.proc.vmstat import parse_oom_kill
 from oomd.records.fields import BadRecord
 from oomd.wire import WireError
-from tests.fuzz import judging, reading, talking
+from tests.fuzz import judging, reading, samples, talking
 from tests.fuzz.target import Target
 
 __all__ = ["TARGETS"]
@@ -130,17 +130,37 @@ TARGETS: Final = {
     for target in (
         *_PROC,
         Target("settings", reading.settings, (ConfigError,), _TOML, plus=20_000, examples=40),
-        Target("lines", _lines, (ConfigError, UnicodeDecodeError), (b"=", b"\n"), plus=5000),
+        Target(
+            "lines",
+            _lines,
+            (ConfigError, UnicodeDecodeError),
+            (b"=", b"\n"),
+            plus=5000,
+            samples=samples.lines,
+        ),
         Target("wire", talking.words, (WireError,), _MESSAGE),
         Target("client", talking.client, (ClientError,), _MESSAGE),
         Target("server", talking.server, (), _MESSAGE, plus=100_000),
         Target("worker", talking.guard, (), _MESSAGE),
-        Target("plan", parse_plan, (PlanError,), (*_JSON, b'"builtin":', b'"plugins":')),
+        Target(
+            "plan",
+            parse_plan,
+            (PlanError,),
+            (*_JSON, b'"builtin":', b'"plugins":'),
+            samples=samples.plan,
+        ),
         Target("options", _options, (BadTable,), (*_JSON, b'"keep_mib":', b'"share":')),
         Target("log_line", judging.log_line, (), (b"[", b"<6>", b" kernel: ", b"6,1,2,-;")),
         Target("report", judging.report, (), _REPORT, times=100, plus=10_000, examples=40),
         Target(
-            "record", judging.record, (BadRecord,), _RECORD, times=100, plus=10_000, examples=40
+            "record",
+            judging.record,
+            (BadRecord,),
+            _RECORD,
+            times=100,
+            plus=10_000,
+            samples=samples.records,
+            examples=40,
         ),
         Target("since", judging.since, (ValueError,), (b"@", b" days", b"w", b"T")),
     )

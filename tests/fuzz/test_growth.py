@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
+from tests.fuzz import samples
 from tests.fuzz.target import SEEDS, check
 from tests.fuzz.targets import TARGETS
 
@@ -53,7 +54,7 @@ def _json(**keys: Callable[[int], object]) -> Callable[[int], bytes]:
 
 
 def _candidates(count: int) -> bytes:
-    record = json.loads(_seed("record/el7"))
+    record = json.loads(samples.record("el7"))
     one = record["candidates"][0]
     record["candidates"] = [{**one, "pid": 1000 + n} for n in range(count)]
     return json.dumps(record).encode()
@@ -71,7 +72,7 @@ def _dying_group(count: int) -> bytes:
 
 
 def _plan_of(count: int) -> bytes:
-    plan = json.loads(_seed("plan/all_kinds"))
+    plan = json.loads(samples.plan()[0])
     plan["plugins"] = [{"source": f"/etc/oomd/notifiers.d/{n}.py"} for n in range(count)]
     return json.dumps(plan).encode()
 
@@ -88,7 +89,7 @@ def _summary(count: int) -> bytes:
 
 def _clashing(count: int) -> bytes:
     """Numbers whose hashes are all the same."""
-    record = json.loads(_seed("record/el7"))
+    record = json.loads(samples.record("el7"))
     record["control"]["victims"] = [[n * (2**61 - 1), 7] for n in range(count)]
     return json.dumps(record).encode()
 
