@@ -69,6 +69,19 @@ def held_mib(root: KernelFiles, name: str) -> int:
 # --- whom
 
 
+def test_what_is_named_in_full_is_asked_as_soon_as_it_is_there(tmp_path: Path) -> None:
+    root = machine(tmp_path, kept=64)
+    one = started(root, "/late/", "/late/below", "/kept", "/star*")
+    assert one.targets == (f"{MOUNT}/kept",)
+    for name, size_mib in (("late", 64), ("late/below", 32), ("starred", 64)):
+        root.put(f"{MOUNT}/{name}/memory.current", f"{size_mib * MIB}\n")
+        give(root, name)
+    # In no walk yet; what is below one of them is in it already.
+    assert one.release(event(128 * MIB)) == 128 * MIB
+    left = [held_mib(root, name) for name in ("kept", "late", "late/below", "starred")]
+    assert left == [0, 0, 32, 64]
+
+
 @pytest.mark.parametrize(
     ("patterns", "chosen"),
     [

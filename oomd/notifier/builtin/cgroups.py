@@ -10,6 +10,9 @@ from oomd.proc.root import ReadError, Root
 __all__ = ["CgroupChoice"]
 
 
+_WILD = frozenset("*?[")
+
+
 class _Pattern:
     """A path in which each part may have ``*``, ``?`` and ``[...]``; they match no slash."""
 
@@ -36,6 +39,12 @@ class CgroupChoice:
         self._mount = mount
         self._patterns = [_Pattern(pattern) for pattern in patterns]
         self._xattr = xattr
+        self.literal = tuple(
+            "/".join((mount, *(part for part in cgroup_path(text).split("/") if part)))
+            for text in patterns
+            if not _WILD.intersection(text)
+        )
+        """Those that need no looking for: they are meant whether they are there or not."""
 
     def walk(self) -> Iterator[str | None]:
         """The groups that are meant, relative to the root; None for each that was passed by.

@@ -120,10 +120,20 @@ class MemoryReclaim(Quiet):
             raise error
         return freed_bytes
 
+    def _meant(self) -> list[str]:
+        """The last walk's, and what is named in full: it may have been started just now."""
+        groups = list(self._targets)
+        for path in self._choice.literal if self._choice is not None else ():
+            # What is below a group is in it already.
+            if not any(f"{path}/".startswith(f"{group}/") for group in groups):
+                groups = [group for group in groups if not group.startswith(f"{path}/")]
+                groups.append(path)
+        return groups
+
     def _held(self) -> tuple[dict[str, int], ReadError | None]:
         """What each group holds, in bytes; and why one of them would not say."""
         held, error = {}, None
-        for group in self._targets:
+        for group in self._meant():
             try:
                 held[group] = self._current_bytes(group)
             except Gone:
