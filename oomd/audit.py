@@ -19,6 +19,7 @@ from oomd.oom import (
     OomControl,
 )
 from oomd.proc.memcg import read_memcg, read_memcg_meminfo
+from oomd.proc.mempolicy import bound_elsewhere
 from oomd.proc.pressure import read_pressure
 from oomd.proc.probe import probe
 from oomd.proc.rivals import running_rivals
@@ -151,6 +152,10 @@ def audit(
     oc = _control(question, snapshot)
     own = frozenset(task.ident for task in snapshot.tasks if task.pid == own_pid)
     oc = oc._replace(spared=own)
+    if oc.constraint is Constraint.MEMORY_POLICY and oc.nodemask is not None:
+        modes = policy.binding_mempolicies
+        bound = bound_elsewhere(root, snapshot.tasks, oc.nodemask, modes)
+        oc = oc._replace(bound_elsewhere=bound)
 
     meminfo = read_memcg_meminfo(root, question.memcg) if question.memcg else snapshot.meminfo
     pressure = read_pressure(root, question.memcg or None)

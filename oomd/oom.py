@@ -82,6 +82,8 @@ class OomControl(NamedTuple):
     """``oom_task_origin()``: swapoff or ksm unmerging. Not observable; assumed none."""
     vforking: frozenset[TaskId] = frozenset()
     """``in_vfork()``: between vfork and exec (mainline). Presumed of one that was chosen."""
+    bound_elsewhere: frozenset[TaskId] = frozenset()
+    """``mempolicy_in_oom_domain()`` says no: only the audit of a mempolicy's OOM looks."""
     spared: frozenset[TaskId] = frozenset()
     """The guard itself, which no policy may choose."""
 

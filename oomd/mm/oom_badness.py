@@ -32,8 +32,8 @@ class Case:
         if oc.constraint is Constraint.MEMCG and not policy.nodes_bind_memcg:
             self.nodemask = None
         # "If this is a mempolicy constrained oom, tsk's cpuset is irrelevant."
-        # Unlike the kernel: a task's own mempolicy is not observable (numa_maps takes the mmap
-        # lock), so that everybody's is taken for the default one, which any node may serve.
+        # Unlike the kernel: the daemon does not look at mempolicies (numa_maps takes the mmap
+        # lock), and takes everybody's for the default one, which any node may serve.
         if oc.constraint is Constraint.MEMORY_POLICY:
             self.nodemask = None
 
@@ -49,6 +49,8 @@ def unkillable(task: Task, case: Case) -> str:
         return "oomd itself"
     if case.memcg is not None and task.pid not in case.memcg.pids:
         return "outside the memory cgroup"
+    if task.ident in case.oc.bound_elsewhere:
+        return "its mempolicy has no node in common with current's"
     # Unlike the kernel: the nodes asked about stand in for those of current.
     if case.nodemask is not None and task.mems_allowed is not None:
         if not task.mems_allowed & case.nodemask:

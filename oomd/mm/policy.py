@@ -24,6 +24,8 @@ class Policy(NamedTuple):
     """``constrained_alloc()``: nodes count as spanned, not as present."""
     nodes_bind_memcg: bool
     """A memcg OOM too passes over tasks with no allowed node in common with current."""
+    binding_mempolicies: tuple[str, ...]
+    """Modes that keep a task out of another mempolicy's OOM (until 5.14 interleave, too)."""
     manual_panics: bool
     """A manual OOM may panic, like any other."""
     manual_trusts_notifiers: bool
@@ -48,6 +50,7 @@ EL7 = Policy(
     exiting_aborts=True,
     spanned_pages=True,
     nodes_bind_memcg=True,
+    binding_mempolicies=("bind", "interleave"),
     manual_panics=True,
     manual_trusts_notifiers=True,
     no_victim_panic="Out of memory and no killable processes...",
@@ -65,6 +68,7 @@ MAINLINE = Policy(
     exiting_aborts=False,
     spanned_pages=False,
     nodes_bind_memcg=False,
+    binding_mempolicies=("bind",),
     manual_panics=False,
     manual_trusts_notifiers=False,
     no_victim_panic="System is deadlocked on memory",
