@@ -20,7 +20,6 @@ Json = dict[str, Any]
 CAUSES = {
     "changed": "the figures changed between the two looks",
     "order": "of equals, which one was there first cannot be seen",
-    "unseen": "a process's memory policy cannot be seen",
     "harness": "the run itself failed",
     "policy": "the policy",
 }
@@ -141,15 +140,6 @@ def _dead_equal(result: Json, reports: int) -> bool | None:
     return victims & mine == set(result["dead"]) & mine
 
 
-def _arguments(result: Json, pid: int) -> list[str]:
-    """Of the hog that is, or has made, this process."""
-    for one in result["people"]:
-        if pid == one["pid"] or pid in [relative for _, relative in one["relatives"]]:
-            arguments: list[str] = one["arguments"]
-            return arguments
-    return []
-
-
 def _same_figures(result: Json, report: KernelReport, pids: set[int | None]) -> bool:
     """All of these were seen as the kernel saw them."""
     page_bytes = result["audit"]["page_size_bytes"]
@@ -189,10 +179,6 @@ def _from_the_table(result: Json, report: KernelReport) -> int:
 
 def _cause(result: Json, report: KernelReport, ours: int | None, theirs: int | None) -> str:
     """Why the victims differ. The policy is to blame unless it is shown not to be."""
-    # The table of a constrained OOM has those alone whom the kernel would have taken.
-    if result["population"]["scene"] == "mempolicy" and ours:
-        if report.table.find(ours) is None and "--bind" in _arguments(result, ours):
-            return "unseen"
     if _from_the_table(result, report) != theirs:
         return "policy"
     return "order" if _same_figures(result, report, {ours, theirs}) else "changed"

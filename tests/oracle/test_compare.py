@@ -111,29 +111,6 @@ def test_without_a_whole_report_nothing_is_said(result: Json, kept: int) -> None
     assert compare(result).cause == "harness"
 
 
-def test_a_policy_that_cannot_be_seen_is_told(result: Json) -> None:
-    pid = result["audit"]["decision"]["chosen"]["pid"]
-    result["population"]["scene"] = "mempolicy"
-    for one in result["people"]:
-        one["arguments"] += ["--bind", "1"]
-    result["kmsg"] = [line for line in result["kmsg"] if f"] {pid} " not in f"{line} "]
-    found = compare(with_unlisted(result, pid))
-    assert found.cause == "unseen"
-
-
-def with_unlisted(result: Json, pid: int) -> Json:
-    """The same without this process's row; the kernel has killed the next best."""
-    report, _ = first_report(result["kmsg"])
-    assert report is not None
-    other = next(row for row in report.table.rows if row.tgid not in (pid, 1))
-    result["kmsg"] = [
-        line.replace(f"Killed process {pid} ", f"Killed process {other.pid} ")
-        for line in result["kmsg"]
-        if not (f" {pid} " in line.partition(";")[2][:40] and "Killed" not in line)
-    ]
-    return result
-
-
 def test_the_kernels_line_is_the_one_that_oomd_would_write(result: Json) -> None:
     line = killed_line(result["kmsg"])
     assert "Killed process" in line
