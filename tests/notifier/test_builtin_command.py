@@ -3,6 +3,8 @@
 import os
 import select
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from oomd.notifier.builtin.command import Command, parse_freed_bytes
-from oomd.proc.root import ReadError, Root
+from oomd.proc.root import ReadError, WritableRoot
+from tests.notifier.driven import wait_gone
 from tests.notifier.kernel_files import event
 
 pytestmark = pytest.mark.live
@@ -20,7 +23,7 @@ _commands: list[Command] = []
 
 
 def shell(script: str) -> Command:
-    command = Command(Root(), "command.test", argv=["/bin/sh", "-c", script])
+    command = Command(WritableRoot(), "command.test", argv=["/bin/sh", "-c", script])
     _commands.append(command)
     return command
 
@@ -169,7 +172,7 @@ def test_a_deadline_that_has_passed_starts_nothing_that_lasts() -> None:
     ],
 )
 def test_a_program_that_cannot_be_run_is_named_at_the_start(program: str, says: str) -> None:
-    command = Command(Root(), "command.test", argv=[program])
+    command = Command(WritableRoot(), "command.test", argv=[program])
     with pytest.raises(OSError, match=says):
         command.start()
 
@@ -178,9 +181,58 @@ def test_one_that_was_removed_since_is_an_error_of_its_own(tmp_path: Path) -> No
     program = tmp_path / "release"
     program.write_text("#!/bin/sh\necho 3\n")
     program.chmod(0o755)
-    command = Command(Root(), "command.test", argv=[str(program)])
+    command = Command(WritableRoot(), "command.test", argv=[str(program)])
     command.start()
     assert command.release(event()) == 3
     program.unlink()
     with pytest.raises(FileNotFoundError):
         command.release(event())
+
+
+# A worker whose command runs for ever; its pid comes over the fifo.
+WORKER = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from oomd.notifier import OomEvent
+from oomd.notifier.builtin.command import Command
+from oomd.proc.root import WritableRoot
+script = f"echo $$ > {sys.argv[2]}; sleep 1000 & wait"
+command = Command(WritableRoot(), "command.test", argv=["/bin/sh", "-c", script])
+command.start()
+command.release(OomEvent(1, time.monotonic() + 1000, "manual", "CONSTRAINT_NONE"))
+"""
+
+
+def test_what_a_killed_worker_has_left_running_is_ended_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    tree = str(Path(__file__).parents[2])
+    worker = subprocess.Popen([sys.executable, "-I", "-c", WORKER, tree, str(fifo)])
+    pid = int(fifo.read_text())
+    # It is remembered a moment after it is started.
+    kept = tmp_path / "command.test"
+    while str(pid) not in kept.read_text():
+        time.sleep(0.01)
+    worker.kill()
+    worker.wait()
+    os.kill(pid, 0)
+    command = shell("echo 1")
+    command.start()
+    wait_gone(pid)
+    # And nobody is remembered when it is over.
+    assert command.release(event()) == 1
+    assert not kept.read_text().strip()
+
+
+@pytest.mark.parametrize("line", ["{pid} 1", "{pid}", "x 1", "-1 1", "1 1", "9" * 5000])
+def test_nobody_else_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    with subprocess.Popen(["/bin/sleep", "1000"], process_group=0) as stranger:
+        (tmp_path / "command.test").write_text(line.format(pid=stranger.pid) + "\n")
+        shell("echo 1").start()
+        assert stranger.poll() is None
+        stranger.terminate()
+        assert stranger.wait() == -signal.SIGTERM

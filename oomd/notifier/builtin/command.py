@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from oomd.notifier import Answer, OomEvent
+from oomd.notifier.builtin.kept import Kept
 from oomd.notifier.builtin.releaser import Quiet
-from oomd.proc.root import ReadError, Root
+from oomd.proc.root import ReadError, Root, WritableRoot
 
 __all__ = ["Command", "parse_freed_bytes"]
 
@@ -38,10 +39,15 @@ def parse_freed_bytes(output: bytes) -> int | None:
 
 
 class Command(Quiet):
-    """Runs a program and believes its last line; the worker measures whether it is true."""
+    """Runs a program and believes its last line; the worker measures whether it is true.
 
-    def __init__(self, root: Root, name: str, *, argv: Sequence[str]) -> None:
+    A program that is running when its worker is killed runs on until the next worker ends it.
+    """
+
+    def __init__(self, root: WritableRoot, name: str, *, argv: Sequence[str]) -> None:
         self.name = name
+        self._root = root
+        self._kept = Kept(root, name)
         self._argv = list(argv)
         self._left: list[int] = []
         """Killed and not yet gone."""
@@ -55,6 +61,9 @@ class Command(Quiet):
             raise FileNotFoundError(errno.ENOENT, f"{self.name}: there is no program {program!r}")
         if not os.access(program, os.X_OK):
             raise PermissionError(errno.EACCES, f"{self.name}: {program!r} is not executable")
+        for line in self._kept.open():
+            _end(self._root, line)
+        self._kept.write([])
 
     def _spawn(self, event: OomEvent, stdout_fd: int) -> int:
         left_s = max(0.0, event.deadline - time.monotonic())
@@ -102,9 +111,11 @@ class Command(Quiet):
                 pid = self._spawn(event, write_fd)
             finally:
                 os.close(write_fd)
+            self._kept.write([f"{pid} {_starttime(self._root, pid)}"])
             status, output = _Run(pid, read_fd).wait(event.deadline - MARGIN_S)
         finally:
             os.close(read_fd)
+            self._kept.write([])
         if status is None:
             # The group exists as long as we have not collected its leader.
             os.killpg(pid, signal.SIGKILL)
@@ -136,6 +147,30 @@ class Command(Quiet):
     def close(self) -> None:
         """What was killed belongs to init from now on."""
         self._reap()
+        self._kept.close()
+
+
+def _starttime(root: Root, pid: int) -> str:
+    """When this process was started, in ticks (proc(5), field 22 of stat). Empty: it is gone."""
+    try:
+        fields = root.read(f"proc/{pid}/stat").rpartition(b")")[2].split()
+    except ReadError:
+        return ""
+    return fields[19].decode("ascii", "replace") if len(fields) > 19 else ""
+
+
+def _end(root: Root, line: str) -> None:
+    """What a worker that was killed has left running, with its group, if it is still that one."""
+    number, _, starttime = line.partition(" ")
+    if not (number.isascii() and number.isdecimal() and len(number) < 11 and starttime):
+        return
+    pid = int(number)
+    if pid > 1 and _starttime(root, pid) == starttime:
+        try:
+            os.killpg(pid, signal.SIGKILL)
+        except OSError:
+            # It has ended meanwhile.
+            pass
 
 
 def _collect(pid: int) -> int | None:
