@@ -9,7 +9,7 @@ import pytest
 
 from tests.oracle.compare import compare, first_report
 from tests.oracle.table import BEGIN, END, Results, disagreements, table, write_readme
-from tests.oracle.words import killed_line, rewritten
+from tests.oracle.words import killed_line, rewritten, rewritten_table, table_lines
 
 SAMPLES = Path(__file__).with_name("samples")
 NAMES = ("sysrq", "memcg")
@@ -116,6 +116,14 @@ def test_the_kernels_line_is_the_one_that_oomd_would_write(result: Json) -> None
     assert "Killed process" in line
     assert rewritten(line) == line
     assert rewritten(line.replace("anon-rss", "rss")) == ""
+
+
+def test_the_kernels_table_is_the_one_that_oomd_would_print(result: Json) -> None:
+    report, _ = first_report(result["kmsg"])
+    assert report is not None
+    lines = table_lines(result["kmsg"])
+    assert len(lines) == len(report.table.rows) + 1 >= 6
+    assert rewritten_table(report.table.rows) == lines
 
 
 def test_the_table_counts_and_names(tmp_path: Path) -> None:

@@ -4,9 +4,10 @@ import re
 
 from oomd.mm_types import Task
 from oomd.oom import Constraint, Kill, KillPlan, Step
-from oomd.report.kernel_log import kill_lines
+from oomd.replay.kernel_report import Row
+from oomd.report.kernel_log import dump_tasks, kill_lines
 
-__all__ = ["killed_line", "rewritten"]
+__all__ = ["killed_line", "rewritten", "rewritten_table", "table_lines"]
 
 PAGE_BYTES = 4096
 
@@ -49,3 +50,29 @@ def rewritten(line: str) -> str:
     plan = KillPlan(task, task, 0, False, Step(7, "", ""))
     (ours,) = kill_lines("mainline", kill, plan, 0, PAGE_BYTES)
     return ours
+
+
+def table_lines(records: list[str]) -> list[str]:
+    """The kernel's own table of tasks, its header first."""
+    lines = [record.partition(";")[2] for record in records]
+    return [line for line in lines if re.match(r"\[ *(pid|\d+) *\] ", line)]
+
+
+def rewritten_table(rows: list[Row]) -> list[str]:
+    """What oomd's mainline profile would have printed of them: the form of 4.15 to 6.7."""
+    tasks = [
+        Task(
+            pid=row.tgid,
+            starttime_ticks=0,
+            comm=row.comm,
+            uid=row.uid,
+            mm_tid=row.pid,
+            total_vm_pages=row.total_vm_pages,
+            rss_pages=row.rss_pages,
+            pgtables_pages=row.pgtables // PAGE_BYTES,
+            swapents_pages=row.swapents_pages,
+            oom_score_adj=row.oom_score_adj,
+        )
+        for row in rows
+    ]
+    return list(dump_tasks("mainline", tasks, PAGE_BYTES))

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.oracle.compare import compare
+from tests.oracle.compare import compare, first_report
 from tests.oracle.population import populations
 from tests.oracle.run import play, started
 from tests.oracle.table import disagreements
-from tests.oracle.words import killed_line, rewritten
+from tests.oracle.words import killed_line, rewritten, rewritten_table, table_lines
 from tests.vm.image import Image
 from tests.vm.installed import installed_image
 from tests.vm.machine import Machine
@@ -74,6 +74,11 @@ def test_the_kernel_kills_whom_oomd_says(machine: Machine) -> None:
     lines = [line for one in results if (line := killed_line(one["kmsg"])) and "\\" not in line]
     assert len(lines) >= 0.75 * POPULATIONS
     assert [rewritten(line) for line in lines] == lines
+    for one in results:
+        report, reports = first_report(one["kmsg"])
+        if report is not None and reports == 1:
+            pairs = zip(rewritten_table(report.table.rows), table_lines(one["kmsg"]), strict=True)
+            assert all(ours == theirs for ours, theirs in pairs if "\\" not in theirs)
 
 
 def test_a_manual_oom_does_not_panic(machine: Machine) -> None:
