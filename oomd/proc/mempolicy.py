@@ -42,22 +42,36 @@ def parse_numa_maps(data: bytes) -> tuple[str, int]:
     return mode.partition(b"=")[0].decode("ascii", "replace"), mask
 
 
+def _threads(root: Root, task: Task) -> list[str]:
+    """Files of all its threads: each has a policy of its own."""
+    if task.num_threads <= 1:
+        return [f"proc/{task.pid}/numa_maps"]
+    tids = root.listdir(f"proc/{task.pid}/task")
+    return [f"proc/{task.pid}/task/{tid}/numa_maps" for tid in tids]
+
+
+def _in_oom_domain(data: bytes, nodemask: int, modes: tuple[str, ...]) -> bool:
+    mode, nodes = parse_numa_maps(data)
+    return mode not in modes or not nodes or bool(nodes & nodemask)
+
+
 def bound_elsewhere(
     root: Root, tasks: Iterable[Task], nodemask: int, modes: tuple[str, ...]
 ) -> frozenset[TaskId]:
-    """Those whose policy, of one of these modes, has no node of ``nodemask``. Raises nothing.
+    """Those whose policy, of one of these modes, has no node of ``nodemask``, in every thread.
+    Raises nothing.
 
-    Of one that may not be read nothing is assumed.
+    A thread that has exited has given its policy up, so that a process whose leader has exited is
+    bound to nothing. Of one that may not be read nothing is assumed.
     """
     found = set()
     for task in tasks:
-        if not task.has_mm or task.kthread:
+        if not task.has_mm or task.kthread or task.leader_exited:
             continue
         try:
-            data = root.read(f"proc/{task.mm_tid or task.pid}/numa_maps")
+            files = [root.read(path) for path in _threads(root, task)]
         except ReadError:
             continue
-        mode, nodes = parse_numa_maps(data)
-        if mode in modes and nodes and not nodes & nodemask:
+        if not any(_in_oom_domain(data, nodemask, modes) for data in files):
             found.add(task.ident)
     return frozenset(found)

@@ -46,6 +46,26 @@ def test_who_is_passed_over(
     assert chosen(oomd, tree, "mainline", maps, "cpuset:1") == 20
 
 
+@pytest.mark.parametrize(("second", "pid"), [("bind:0", 21), ("default", 20)])
+def test_one_thread_that_is_not_bound_is_enough(
+    oomd: Oomd, tree: Path, second: str, pid: int
+) -> None:
+    make_root(tree, [INIT, {**BIG, "threads": [{"tid": 22}]}, SMALL], meminfo=AMPLE, nodes=NODES)
+    for tid, mempolicy in ((20, "bind:0"), (22, second)):
+        maps = tree / f"proc/20/task/{tid}/numa_maps"
+        maps.write_text(MAPS.format(policy=mempolicy))
+    found = oomd.json(tree, "--policy", "mainline", "--nodes", "mempolicy:1")
+    assert found["decision"]["chosen"]["pid"] == pid
+
+
+def test_a_leader_that_has_exited_binds_to_nothing(oomd: Oomd, tree: Path) -> None:
+    make_root(tree, [INIT, {**BIG, "mm_tid": 22}, SMALL], meminfo=AMPLE, nodes=NODES)
+    for file in ("proc/20/numa_maps", "proc/20/task/22/numa_maps"):
+        (tree / file).write_text(MAPS.format(policy="bind:0"))
+    found = oomd.json(tree, "--policy", "mainline", "--nodes", "mempolicy:1")
+    assert found["decision"]["chosen"]["pid"] == 20
+
+
 def test_a_file_that_is_not_there_binds_nobody(oomd: Oomd, tree: Path) -> None:
     make_root(tree, [INIT, BIG, SMALL], meminfo=AMPLE, nodes=NODES)
     assert oomd.json(tree, "--nodes", "mempolicy:1")["decision"]["chosen"]["pid"] == 20

@@ -20,6 +20,7 @@ Json = dict[str, Any]
 CAUSES = {
     "changed": "the figures changed between the two looks",
     "order": "of equals, which one was there first cannot be seen",
+    "early": "the kernel ran out of memory before it was asked to",
     "harness": "the run itself failed",
     "policy": "the policy",
 }
@@ -190,7 +191,9 @@ def compare(result: Json) -> Verdict:
     verdict = Verdict(population["number"], result["kernel"], population["scene"])
     report, reports = first_report(result["kmsg"])
     if report is None or not report.settled or not report.table.rows:
-        return _failed(verdict, "the kernel's report is not there, or not whole")
+        return _failed(verdict, "harness", "the kernel's report is not there, or not whole")
+    if result.get("early"):
+        return _failed(verdict, "early", "a node was full too soon")
     decision = result["audit"]["decision"]
     ours, theirs = _our_victim(decision), _kernel_victim(report)
     rows, equal, points, words = _rows(result, report)
@@ -215,8 +218,8 @@ def _victims(decision: Json) -> list[int]:
     return sorted(one["pid"] for one in decision["victims"])
 
 
-def _failed(verdict: Verdict, why: str) -> Verdict:
-    return Verdict(verdict.number, verdict.kernel, verdict.scene, cause="harness", detail=why)
+def _failed(verdict: Verdict, cause: str, why: str) -> Verdict:
+    return Verdict(verdict.number, verdict.kernel, verdict.scene, cause=cause, detail=why)
 
 
 def _explained(

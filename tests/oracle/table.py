@@ -62,7 +62,7 @@ def _share(part: int, whole: int) -> str:
 
 
 def _row(kernel: str, scene: str, verdicts: list[Verdict]) -> str:
-    counted = [one for one in verdicts if one.cause != "harness"]
+    counted = [one for one in verdicts if one.cause not in ("harness", "early")]
     rows = sum(one.rows for one in counted)
     dead = [one for one in counted if one.dead_equal is not None]
     totals = [one for one in counted if one.total_equal is not None]

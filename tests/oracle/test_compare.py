@@ -111,6 +111,11 @@ def test_without_a_whole_report_nothing_is_said(result: Json, kept: int) -> None
     assert compare(result).cause == "harness"
 
 
+def test_an_oom_before_the_audit_is_told(result: Json) -> None:
+    result["early"] = True
+    assert compare(result).cause == "early"
+
+
 def test_the_kernels_line_is_the_one_that_oomd_would_write(result: Json) -> None:
     line = killed_line(result["kmsg"])
     assert "Killed process" in line
