@@ -233,16 +233,20 @@ def _select_bad_process(case: Case, snapshot: Snapshot, trace: _Trace) -> Select
     return found
 
 
-def _none_killable(case: Case, trace: _Trace) -> tuple[str, bool]:
-    """Step 6: the kernel's words, and whether they are those of a panic."""
-    if case.oc.constraint is Constraint.MEMCG:
+def _none_killable(case: Case, trace: _Trace) -> Panic | NoneKillable:
+    """Step 6."""
+    constraint, totalpages = case.oc.constraint, case.totalpages
+    if constraint is Constraint.MEMCG:
         trace.add("nothing to kill in the memory cgroup: no panic, its tasks wait")
-        return NO_KILLABLE, False
+        return NoneKillable(NO_KILLABLE, constraint, totalpages, trace.steps())
     if case.oc.manual and not case.policy.manual_panics:
         trace.add("nothing to kill: a manual OOM does not panic")
-        return NO_KILLABLE, False
+        return NoneKillable(NO_KILLABLE, constraint, totalpages, trace.steps())
     trace.add("panic: nothing is killable")
-    return case.policy.no_victim_panic, True
+    message = case.policy.no_victim_panic
+    # mainline warns first, in the words of el7's panic.
+    warning = "" if message == NO_KILLABLE else NO_KILLABLE
+    return Panic(6, message, constraint, totalpages, trace.steps(), warning)
 
 
 def out_of_memory(
@@ -301,12 +305,7 @@ def out_of_memory(
             trace.steps(),
         )
     if found.chosen is None:
-        message, panics = _none_killable(case, trace)
-        if panics:
-            # mainline warns first, in the words of el7's panic.
-            warning = "" if message == NO_KILLABLE else NO_KILLABLE
-            return Panic(6, message, constraint, totalpages, trace.steps(), warning)
-        return NoneKillable(message, constraint, totalpages, trace.steps())
+        return _none_killable(case, trace)
 
     trace.add(f"not reached: pid {found.chosen.pid} is killable")
     words = "Memory cgroup out of memory" if case.memcg is not None else "Out of memory"
