@@ -19,10 +19,10 @@ PYTHON = "/opt/oomd/current/bin/python"
 DRIVER_DIR = "/run/oracle"
 MEMORY_MIB = 640
 SWAP_MIB = 192
-# A machine that dies takes one population with it, which is tried again once.
-AT_A_TIME = 10
+# A machine that dies takes so many populations with it at most; they are tried again.
+AT_A_TIME = 5
 POPULATION_TIMEOUT_S = 300.0
-MACHINES_LOST_AT_MOST = 5
+MACHINES_LOST_IN_A_ROW = 3
 
 NUMA = (
     *("-object", "memory-backend-ram,id=ram0,size=512M"),
@@ -107,8 +107,9 @@ def run_all(
                         file.write(json.dumps({**about, **result}) + "\n")
                     waiting = [p for p in waiting if p.number != result["population"]["number"]]
                     told(result)
+                    lost = 0
         except GuestError as error:
             lost += 1
             print(f"a machine was lost: {error}", file=sys.stderr)
-            if lost > MACHINES_LOST_AT_MOST:
+            if lost > MACHINES_LOST_IN_A_ROW:
                 raise

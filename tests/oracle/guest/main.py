@@ -161,6 +161,7 @@ def play(population: Json) -> Json:
                 if population["el7_too"]:
                     result["el7"] = audit(population, "el7")["decision"]
                 result["audit"] = audit(population, "mainline")
+                result["stat_rss_pages"] = people.stat_rss_pages()
                 took("audit")
                 # A node may be full before it was meant to be.
                 kmsg.drain()

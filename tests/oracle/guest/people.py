@@ -78,6 +78,18 @@ class People:
         poll.register(self._pidfds[pid], select.POLLIN)
         return bool(poll.poll(timeout_s * 1000))
 
+    def stat_rss_pages(self) -> dict[int, int]:
+        """What their stat files say: of a leader that has exited, what a living thread's says."""
+        found = {}
+        for pid in self.pids():
+            try:
+                tids = os.listdir(f"/proc/{pid}/task")
+                stats = [read(f"/proc/{pid}/task/{tid}/stat") for tid in tids]
+            except OSError:
+                continue
+            found[pid] = max(int(stat.rpartition(")")[2].split()[21]) for stat in stats)
+        return found
+
     def already_dead(self) -> list[int]:
         return [pid for pid in self.pids() if pid not in self._pidfds or self._exited(pid, 0)]
 
