@@ -259,6 +259,9 @@ class Guard:
             return self._blind(str(error))
         self._watch.follow((*self._act.pidfds(), *self.fds))
         self._blind_for, self.blind = "", False
+        if self.notes:
+            # They are the caller's to say, and nobody should sleep over them.
+            timeout_ms = 0
         return self._watch.wait(min(timeout_ms, self.longest_ms))
 
     def _see_total(self, look: Look) -> None:
