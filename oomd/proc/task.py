@@ -216,6 +216,9 @@ def _build(
     # Only those who could have the discount of the initial namespace's root are asked.
     if status.cap_sys_admin and (inode := root.user_ns_inode(mm_tid)) is not None:
         init_user_ns = inode == INIT_USER_NS_INODE
+    # Unlike the kernel: from 6.2 until 7.x its killer reads per-CPU counters of rss without summing
+    # them, as stat does; status has the sum from 6.16 on. The two differ by a few dozen pages for
+    # each processor, and which one it will read cannot be probed: the sum is the truth.
     # By position: by keyword it takes three times as long, and there may be 30,000 of them.
     return Task(
         pid,

@@ -19,6 +19,7 @@ Json = dict[str, Any]
 
 CAUSES = {
     "changed": "the figures changed between the two looks",
+    "counters": "this kernel's killer does not sum the per-CPU counters of rss, as status does",
     "order": "of equals, which one was there first cannot be seen",
     "early": "the kernel ran out of memory before it was asked to",
     "harness": "the run itself failed",
@@ -44,6 +45,8 @@ class Verdict:
     """Rows of the kernel's table that are of the population."""
     rows_equal: int = 0
     """Those whose rss, page tables, swap entries and oom_score_adj oomd had seen just so."""
+    rows_equal_by_stat: int = 0
+    """The same with rss from stat: later kernels sum the per-CPU counters for status alone."""
     points_equal: int = 0
     """Those whose points are the same: what was swapped out meanwhile counts as before."""
     el7_agrees: bool | None = None
@@ -89,22 +92,30 @@ def _population(result: Json) -> set[int]:
     return {one["pid"] for one in made} | {pid for one in made for _, pid in one["relatives"]}
 
 
-def _rows(result: Json, report: KernelReport) -> tuple[int, int, int, list[str]]:
-    """How many rows there are of the population, how many are equal, and the others in words."""
-    page_bytes = result["audit"]["page_size_bytes"]
-    ours = {task["pid"]: _row_of(task) for task in result["audit"]["tasks"]}
-    mine = _population(result) - _triggers(result)
-    rows = [row for row in report.table.rows if row.tgid in mine]
-    equal = points = 0
-    words = []
-    for row in rows:
-        theirs, seen = _row_in(row, page_bytes), ours.get(row.tgid)
-        if seen == theirs:
-            equal += 1
-        else:
-            words.append(f"{row.tgid}: oomd saw {seen}, the kernel {theirs}")
-        points += seen is not None and sum(seen[:3]) == sum(theirs[:3]) and seen[3] == theirs[3]
-    return len(rows), equal, points, words
+class _Look:
+    """What oomd saw, beside what the kernel's table has."""
+
+    def __init__(self, result: Json, report: KernelReport) -> None:
+        page_bytes = result["audit"]["page_size_bytes"]
+        self.theirs = {row.tgid: _row_in(row, page_bytes) for row in report.table.rows}
+        self.ours = {task["pid"]: _row_of(task) for task in result["audit"]["tasks"]}
+        stat_rss = {int(pid): rss for pid, rss in result.get("stat_rss_pages", {}).items()}
+        self.by_stat = {
+            pid: (stat_rss[pid], *row[1:]) for pid, row in self.ours.items() if pid in stat_rss
+        }
+
+    def equal(self, pid: int) -> bool:
+        return self.ours.get(pid) == self.theirs[pid]
+
+    def equal_by_stat(self, pid: int) -> bool:
+        return self.by_stat.get(pid) == self.theirs[pid]
+
+    def same_points(self, pid: int) -> bool:
+        seen, theirs = self.ours.get(pid), self.theirs[pid]
+        return seen is not None and sum(seen[:3]) == sum(theirs[:3]) and seen[3] == theirs[3]
+
+    def words(self, pid: int) -> str:
+        return f"{pid}: oomd saw {self.ours.get(pid)}, the kernel {self.theirs[pid]}"
 
 
 def _triggers(result: Json) -> set[int]:
@@ -141,14 +152,6 @@ def _dead_equal(result: Json, reports: int) -> bool | None:
     return victims & mine == set(result["dead"]) & mine
 
 
-def _same_figures(result: Json, report: KernelReport, pids: set[int | None]) -> bool:
-    """All of these were seen as the kernel saw them."""
-    page_bytes = result["audit"]["page_size_bytes"]
-    ours = {task["pid"]: _row_of(task) for task in result["audit"]["tasks"]}
-    rows = {row.tgid: _row_in(row, page_bytes) for row in report.table.rows}
-    return all(pid in ours and ours[pid] == rows.get(pid) for pid in pids if pid)
-
-
 def _from_the_table(result: Json, report: KernelReport) -> int:
     """Whom the policy chooses from the kernel's own figures, in the kernel's own order."""
     page_bytes = result["audit"]["page_size_bytes"]
@@ -182,7 +185,13 @@ def _cause(result: Json, report: KernelReport, ours: int | None, theirs: int | N
     """Why the victims differ. The policy is to blame unless it is shown not to be."""
     if _from_the_table(result, report) != theirs:
         return "policy"
-    return "order" if _same_figures(result, report, {ours, theirs}) else "changed"
+    look = _Look(result, report)
+    pids = [pid for pid in (ours, theirs) if pid]
+    if not all(pid in look.theirs for pid in pids):
+        return "changed"
+    if all(look.equal(pid) for pid in pids):
+        return "order"
+    return "counters" if all(look.equal_by_stat(pid) for pid in pids) else "changed"
 
 
 def compare(result: Json) -> Verdict:
@@ -196,7 +205,10 @@ def compare(result: Json) -> Verdict:
         return _failed(verdict, "early", "a node was full too soon")
     decision = result["audit"]["decision"]
     ours, theirs = _our_victim(decision), _kernel_victim(report)
-    rows, equal, points, words = _rows(result, report)
+    look = _Look(result, report)
+    mine = _population(result) - _triggers(result)
+    rows = [pid for pid in look.theirs if pid in mine]
+    words = [look.words(pid) for pid in rows if not look.equal(pid)]
     total = judge(report, "mainline").total.pages
     found = Verdict(
         number=verdict.number,
@@ -205,9 +217,10 @@ def compare(result: Json) -> Verdict:
         victim_equal=ours is not None and ours == theirs,
         dead_equal=_dead_equal(result, reports),
         total_equal=None if total is None else total == decision["totalpages"],
-        rows=rows,
-        rows_equal=equal,
-        points_equal=points,
+        rows=len(rows),
+        rows_equal=sum(look.equal(pid) for pid in rows),
+        rows_equal_by_stat=sum(look.equal_by_stat(pid) for pid in rows),
+        points_equal=sum(look.same_points(pid) for pid in rows),
         el7_agrees="el7" in result and _victims(result["el7"]) == _victims(decision),
         detail="; ".join(words[:4]),
     )

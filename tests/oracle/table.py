@@ -58,6 +58,8 @@ def disagreements(verdicts: Iterable[Verdict]) -> list[str]:
 
 
 def _share(part: int, whole: int) -> str:
+    if not whole:
+        return "-"
     return f"{part} of {whole}" if part != whole else f"all {whole}"
 
 
@@ -84,6 +86,20 @@ def _row(kernel: str, scene: str, verdicts: list[Verdict]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def _by_stat(one: Results) -> list[str]:
+    """A kernel whose killer sees what stat shows, and not what status shows."""
+    status = sum(verdict.rows_equal for verdict in one.verdicts)
+    stat = sum(verdict.rows_equal_by_stat for verdict in one.verdicts)
+    if stat <= status:
+        return []
+    rows = sum(verdict.rows for verdict in one.verdicts)
+    return [
+        "",
+        f"{one.kernel}: its killer does not sum the per-CPU counters of rss, nor does stat; status "
+        f"does, which is what oomd reads. With rss from stat {stat} of {rows} rows are equal.",
+    ]
+
+
 def table(kernels: list[Results]) -> str:
     """As Markdown, with when and where below it."""
     lines = [f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}"]
@@ -97,6 +113,8 @@ def table(kernels: list[Results]) -> str:
     dates = sorted({date for one in kernels for date in one.dates})
     machines = sorted({machine for one in kernels for machine in one.machines})
     seeds = sorted({seed for one in kernels for seed in one.seeds})
+    for one in kernels:
+        lines += _by_stat(one)
     same = sum(bool(one.el7_agrees) for one in verdicts)
     lines += [
         "",

@@ -83,6 +83,18 @@ def test_figures_that_changed_are_told_from_the_policy(result: Json) -> None:
     assert f"{row['pid']}: oomd saw" in verdict.detail
 
 
+def test_counters_that_the_kernel_does_not_sum_are_told_from_a_change(result: Json) -> None:
+    doctored = with_other_choice(result)
+    doctored["stat_rss_pages"] = {
+        str(one["pid"]): one["rss_pages"] for one in doctored["audit"]["tasks"]
+    }
+    row = chosen(doctored)
+    row["rss_pages"] += 100
+    verdict = compare(doctored)
+    assert verdict.cause == "counters"
+    assert verdict.rows_equal_by_stat == verdict.rows == verdict.rows_equal + 1
+
+
 def test_what_was_swapped_out_meanwhile_counts_as_before(result: Json) -> None:
     row = chosen(result)
     row["rss_pages"] -= 10
