@@ -105,7 +105,8 @@ class Daemon:
     def _first_settings(self) -> Settings:
         """What the files say; else what the last daemon had; else the defaults."""
         try:
-            self._loader.begin()
+            # An ordinary process: on a busy machine a nice one takes seconds, and all wait for it.
+            self._loader.begin(nice=0)
         except OSError as error:
             self._say(ERR, f"cannot start the configuration helper: {error.strerror}")
             return self._loader.last_good() or Settings()

@@ -87,12 +87,14 @@ class Helpers:
     def __init__(self) -> None:
         self._running: dict[int, float] = {}
 
-    def start(self, module: str, *args: str, stdin: int = -1, stdout: int = -1) -> int:
+    def start(
+        self, module: str, *args: str, stdin: int = -1, stdout: int = -1, nice: int = 19
+    ) -> int:
         """Run ``python -m module args`` in a fresh interpreter; its pid. Raises OSError.
 
         ``stdin`` and ``stdout`` become the helper's; otherwise /dev/null and our own stderr.
         """
-        pid = spawn(module, args, stdin=stdin, stdout=stdout, nice=19)
+        pid = spawn(module, args, stdin=stdin, stdout=stdout, nice=nice)
         self._running[pid] = time.monotonic()
         return pid
 

@@ -39,11 +39,11 @@ class SettingsLoader:
         """A helper is at work."""
         return bool(self._helper_pid)
 
-    def begin(self) -> None:
+    def begin(self, nice: int = 19) -> None:
         """Start the helper. Its own errors go to our stderr, each in one line. Raises OSError."""
         read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
         try:
-            self._helper_pid = self._helpers.start(HELPER, *self._args, stdout=write_fd)
+            self._helper_pid = self._helpers.start(HELPER, *self._args, stdout=write_fd, nice=nice)
         except OSError:
             os.close(read_fd)
             raise
