@@ -27,7 +27,9 @@ class FileHelpers(Helpers):
         self.refuse = False
         self.started: list[int] = []
 
-    def start(self, module: str, *args: str, stdin: int = -1, stdout: int = -1) -> int:
+    def start(
+        self, module: str, *args: str, stdin: int = -1, stdout: int = -1, nice: int = 19
+    ) -> int:
         assert (module, args) == ("oomd.tell.helper", ("7", "3"))
         if self.refuse:
             raise BlockingIOError
