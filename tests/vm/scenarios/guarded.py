@@ -40,7 +40,7 @@ class Guarded:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self._oom_kills = machine.vmstat("oom_kill")
-        self._hogs: list[Hog] = []
+        self._started: list[GuestProcess] = []
         self._sysctls: dict[str, str] = {}
         self.since = machine.journal_cursor()
         self.main_pid = self.show("MainPID")
@@ -110,10 +110,10 @@ class Guarded:
         """Start a hog and wait until it has said "ready"."""
         command = f"{under} hog {arguments} --name {name}".strip()
         process = self.machine.start(command, oom_score_adj=oom_score_adj)
+        # Before it is ready: one that never is must not stand in the next scenario's way.
+        self._started.append(process)
         line = process.wait_line(r"^ready \d+$", PATIENCE_S)
-        hog = Hog(process, int(line.split()[1]))
-        self._hogs.append(hog)
-        return hog
+        return Hog(process, int(line.split()[1]))
 
     def children_of(self, hog: Hog) -> list[int]:
         """The hog's children, whichever thread has made them."""
@@ -162,10 +162,10 @@ class Guarded:
 
     def close(self) -> None:
         """Leave the machine as it was found."""
-        for hog in self._hogs:
-            hog.process.kill()
-        for hog in self._hogs:
-            hog.process.wait(PATIENCE_S)
+        for process in self._started:
+            process.kill()
+        for process in self._started:
+            process.wait(PATIENCE_S)
         for name, value in self._sysctls.items():
             self.machine.run(["sysctl", "-w", f"{name}={value}"])
         if self.machine.run(["rm", CONFIG], check=False).returncode == 0:

@@ -197,7 +197,7 @@ def test_the_allocating_task_dies_for_its_own_request(guard: Guarded, swap_mib: 
     guard.sysctl("vm.oom_kill_allocating_task", 1)
     with guard.zram_swap(swap_mib) if swap_mib else nullcontext():
         # By far the worst, but it takes nothing.
-        idle = guard.hog(f"--hold --random --mib {guard.to_limit_mib() * 2 // 3}", name="idle")
+        idle = guard.hog(f"--hold --mib {guard.to_limit_mib() * 2 // 3}", name="idle")
         # Slow enough that whoever is sought can be found before memory is used up.
         allocator = guard.hog("--forever --random --rate 20", name="allocator")
         assert killed(guard.wait_killed(ANYBODY)) == allocator.pid
