@@ -125,7 +125,7 @@ class Children:
         while True:
             try:
                 data = os.read(fd, READ_BYTES)
-            except BlockingIOError:
+            except OSError:
                 return
             if not data:
                 self._unwatch(fd)
