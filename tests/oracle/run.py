@@ -31,8 +31,8 @@ NUMA = (
     *("-numa", "node,nodeid=1,memdev=ram1"),
 )
 
-# Without KVM the emulator of Debian 12 loses flags around cmpxchg16b, by which the slab allocator of
-# 6.12 dies now and then; without that instruction it takes another way. The last -cpu counts.
+# The emulator of Debian 12 loses flags around cmpxchg16b, of which 6.12's slab allocator dies now
+# and then; without that instruction it takes another way. The last -cpu counts.
 PROCESSOR = ("-cpu", "qemu64,+rdrand,-cx16")
 
 Json = dict[str, Any]
