@@ -5,15 +5,15 @@ The sentinel imports this: no tomllib, no json, nothing that reads a file. Readi
 ``key=value`` lines of :func:`to_lines`.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
-
+from oomd.config_words import DEFAULT, ConfigError, Origin, kind_of, one_line, shown, toml_value
 from oomd.settings import SETTINGS, NotifierSettings, Setting, Settings, SettingValue, value_of
+from oomd.typed import Any, Callable, Mapping, NamedTuple
 
 __all__ = [
     "DEFAULT",
     "PLAN",
     "PLAN_BYTES",
+    "RULES",
     "SETTINGS",
     "ConfigError",
     "Configured",
@@ -36,48 +36,6 @@ __all__ = [
 ]
 
 
-def one_line(text: str) -> str:
-    """Escapes what must not reach a terminal or a log: control characters, surrogates."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
-class ConfigError(Exception):
-    """A config that cannot be used. ``str()`` is one line that says where, what, and why."""
-
-    def __init__(
-        self, file: str, line: int | None, key: str, problem: str, expected: str = ""
-    ) -> None:
-        self.file = file
-        self.line = line
-        """Counted from 1. None: not known."""
-        self.key = key
-        """Dotted. Empty: the fault is with the file as a whole."""
-        self.problem = problem
-        self.expected = expected
-        where = file if line is None else f"{file}:{line}"
-        text = ": ".join(part for part in (where, key, problem) if part)
-        if expected:
-            text += f" (expected {expected})"
-        # A file name or a quoted key may hold anything.
-        super().__init__(one_line(text))
-
-
-class Origin(NamedTuple):
-    """Where a value comes from."""
-
-    file: str = ""
-    """Empty: nowhere, it is the default."""
-    line: int | None = None
-
-    def __str__(self) -> str:
-        if not self.file:
-            return "default"
-        return self.file if self.line is None else f"{self.file}:{self.line}"
-
-
-DEFAULT = Origin()
-
-
 class Configured(NamedTuple):
     """The settings in force, and where they come from."""
 
@@ -88,37 +46,8 @@ class Configured(NamedTuple):
     """What was read, in order: the later one wins."""
     tables: Mapping[str, Any] = {}
     """The notifiers' own tables, by name: :class:`oomd.config_notifiers.Table`."""
-
-
-def toml_value(value: SettingValue | tuple[str, ...]) -> str:
-    """As TOML has it, on one line."""
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(toml_value, value))}]"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        quoted = value.replace("\\", "\\\\").replace('"', '\\"')
-        return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in quoted) + '"'
-    return repr(value)
-
-
-def kind_of(value: object) -> str:
-    """What a TOML value is, with its article. bool first: it is an int to Python."""
-    kinds = ((bool, "a boolean"), (int, "an integer"), (float, "a number"), (str, "a string"))
-    for type_, name in (*kinds, (Mapping, "a table"), (list, "an array")):
-        if isinstance(value, type_):
-            return name
-    return "a date or time"
-
-
-def shown(value: SettingValue) -> str:
-    """A value for an error: short, and never one that Python refuses to print."""
-    if isinstance(value, int) and abs(value) >= 2**63:
-        # str() of an integer of more than 4300 digits raises ValueError.
-        return "an integer beyond 64 bits"
-    if isinstance(value, str) and len(value) > 60:
-        return toml_value(value[:57] + "...")
-    return toml_value(value)
+    rules: tuple[Any, ...] = ()
+    """The admin's rules, the first that counts first: :class:`oomd.config_rules.GivenRule`."""
 
 
 def expected_value(setting: Setting) -> str:
@@ -142,6 +71,11 @@ def is_cgroup(path: str) -> bool:
     return first == "" and path.isprintable() and not {"", ".", ".."}.intersection(parts)
 
 
+def is_group(name: str) -> bool:
+    """A name or number as groups have it; empty is none at all, which is good too."""
+    return len(name) <= 64 and name.isascii() and name.isprintable() and not {*" :,"} & {*name}
+
+
 def typed(setting: Setting, value: object, origin: Origin) -> SettingValue:
     """The value as its setting has it, or ConfigError."""
 
@@ -159,6 +93,8 @@ def typed(setting: Setting, value: object, origin: Origin) -> SettingValue:
     if setting.key == "watch.cgroup" and not is_cgroup(str(value)):
         example = 'a path such as "/system.slice/db.service", or ""'
         raise wrong(f"{shown(value)} is not the path of a cgroup", example)
+    if setting.key == "control.group" and not is_group(str(value)):
+        raise wrong(f"{shown(value)} is not the name of a group", 'one such as "oomd", or ""')
     if setting.minimum is None or setting.maximum is None or isinstance(value, str):
         return value
     # Written so that a NaN, which compares false with everything, is out of range.
@@ -171,6 +107,9 @@ def typed(setting: Setting, value: object, origin: Origin) -> SettingValue:
 PLAN = "notifiers.plan"
 PLAN_BYTES = 256 * 1024
 
+# Nor is this: a key of files is [[rules]], see Settings.rules.
+RULES = "rules"
+
 _BY_KEY: dict[str, Setting] = {setting.key: setting for setting in SETTINGS}
 
 
@@ -178,7 +117,7 @@ def _names_in(table: str) -> tuple[str, ...]:
     """The names in a table; at the top (empty), the tables themselves too."""
     if table:
         return tuple(key[len(table) + 1 :] for key in _BY_KEY if key.startswith(f"{table}."))
-    return tuple(dict.fromkeys(key.partition(".")[0] for key in _BY_KEY))
+    return tuple(dict.fromkeys(key.partition(".")[0] for key in (*_BY_KEY, RULES)))
 
 
 def _unknown(table: str, name: str, origin: Origin) -> ConfigError:
@@ -279,11 +218,11 @@ def settings_from_mapping(mapping: Mapping[str, object], source: str = "config")
 def to_lines(settings: Settings) -> str:
     """Every setting as a line ``key=value``, for :func:`from_lines` in another process.
 
-    The worker's plan is one more.
+    The worker's plan and the admin's rules are two more.
     """
     return "".join(
         f"{key}={value if isinstance(value, str) else toml_value(value)}\n"
-        for key, value in ((key, value_of(settings, key)) for key in (*_BY_KEY, PLAN))
+        for key, value in ((key, value_of(settings, key)) for key in (*_BY_KEY, *_MADE))
     )
 
 
@@ -314,6 +253,22 @@ def _plan(text: str, origin: Origin) -> str:
     return text
 
 
+def _rules(text: str, origin: Origin) -> str:
+    """The admin's rules, which are read when they are put into force."""
+    if text:
+        # Imported here: the sentinel loads nothing of them without a rule.
+        from oomd.rules.rule import BadRules, parse_rules  # noqa: PLC0415
+
+        try:
+            parse_rules(text)
+        except BadRules as error:
+            raise ConfigError(*origin, RULES, str(error)) from None
+    return text
+
+
+_MADE: dict[str, Callable[[str, Origin], str]] = {PLAN: _plan, RULES: _rules}
+
+
 def from_lines(text: str, source: str = "settings") -> Settings:
     """The settings that :func:`to_lines` wrote: every key once, and the last line ended.
 
@@ -326,17 +281,17 @@ def from_lines(text: str, source: str = "settings") -> Settings:
     for number, line in enumerate(lines, 1):
         origin = Origin(source, number)
         key, equals, value = line.partition("=")
-        if not equals or (key not in _BY_KEY and key != PLAN):
+        if not equals or (key not in _BY_KEY and key not in _MADE):
             problem = "unknown key" if equals else "no key=value"
             # A package upgrade leaves an old daemon with new helpers until it is restarted.
             raise ConfigError(*origin, key[:60], problem, "oomd of one version: restart it")
         if key in values:
             raise ConfigError(*origin, key, "is there twice")
-        if key == PLAN:
-            values[key] = _plan(value, origin)
+        if key in _MADE:
+            values[key] = _MADE[key](value, origin)
         else:
             values[key] = typed(_BY_KEY[key], _from_text(_BY_KEY[key], value), origin)
-    missing = [key for key in (*_BY_KEY, PLAN) if key not in values]
+    missing = [key for key in (*_BY_KEY, *_MADE) if key not in values]
     if missing:
         raise ConfigError(source, None, missing[0], "is missing", "every setting")
     return configured(values, dict.fromkeys(values, Origin(source))).settings

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from oomd.config import (
+    RULES,
     ConfigError,
     Configured,
     Origin,
@@ -30,9 +31,11 @@ from oomd.config import (
     to_lines,
 )
 from oomd.config_files import read, search
+from oomd.config_hooks import check_hooks
 from oomd.config_notifiers import Tables, check_finished, merge, split
 from oomd.config_plan import warnings, with_plan
 from oomd.config_plugins import discover
+from oomd.config_rules import GivenRule, merge_rules, rule_lines, rules_text, split_rules
 from oomd.config_show import notifier_lines, sample, setting_lines
 from oomd.log import WARNING, Log
 from oomd.settings import SettingValue
@@ -144,12 +147,16 @@ def _keys(content: Mapping[str, Any], table: tuple[str, ...]) -> Iterator[str]:
 
 
 def key_lines(text: str) -> dict[str, int]:
-    """The line of each key and table of a good TOML text, by dotted key of at most four parts."""
+    """The line of each key and table of a good TOML text, by dotted key of at most four parts.
+
+    Of ``[[rules]]`` it is ``rules[0]``, ``rules[0].comm`` and so on.
+    """
     lines: dict[str, int] = {}
-    for number, table, content in _statements(text):
+    statements = list(_statements(text))
+    for number, table, content in statements:
         for key in _keys(content, table):
             lines.setdefault(key, number)
-    return lines
+    return lines | rule_lines(statements)
 
 
 class _Checked(NamedTuple):
@@ -158,6 +165,7 @@ class _Checked(NamedTuple):
     values: dict[str, SettingValue]
     origins: dict[str, Origin]
     tables: Tables
+    rules: tuple[GivenRule, ...]
 
 
 def _check_file(path: str, roots_only: bool) -> _Checked:
@@ -170,8 +178,9 @@ def _check_file(path: str, roots_only: bool) -> _Checked:
         return Origin(path, lines.get(key))
 
     rest, tables = split(mapping, locate)
+    rest, rules = split_rules(rest, locate)
     values = check_keys(rest, locate)
-    return _Checked(values, {key: locate(key) for key in values}, tables)
+    return _Checked(values, {key: locate(key) for key in values}, tables, rules)
 
 
 def load(file: str | None = None, root: str = "/", *, roots_only: bool | None = None) -> Configured:
@@ -187,14 +196,18 @@ def load(file: str | None = None, root: str = "/", *, roots_only: bool | None = 
     values: dict[str, SettingValue] = {}
     origins: dict[str, Origin] = {}
     tables: Tables = {}
+    rules: tuple[GivenRule, ...] = ()
     for path in files:
         checked = _check_file(path, roots_only)
         values |= checked.values
         origins |= checked.origins
         merge(tables, checked.tables)
+        rules = merge_rules(rules, checked.rules)
+    values[RULES] = rules_text(rules)
     found = configured(values, origins, tuple(files))
     check_finished(tables, found.settings)
-    return found._replace(tables=tables)
+    check_hooks(found.settings, origins)
+    return found._replace(tables=tables, rules=rules)
 
 
 class Loaded(NamedTuple):
@@ -243,13 +256,32 @@ def check_config(file: str | None = None, show: bool = False, root: str = "/") -
     return EXIT_OK, "\n".join([*lines, *(f"warning: {one}" for one in warned)])
 
 
+def _group_number(name: str) -> str:
+    """The number of a group; empty: there is no such group. A number stays as it is."""
+    # Not in the sentinel: who is asked (LDAP, ...) may take its time, and loads libraries.
+    import grp  # noqa: PLC0415
+
+    if not name or name.isdecimal():
+        return name
+    try:
+        return str(grp.getgrnam(name).gr_gid)
+    except KeyError:
+        return ""
+
+
 def _emit(file: str | None, root: str) -> str:
     """What the daemon takes. Warnings go to standard error, which is the daemon's own."""
     found, warned = load_all(file, root)
-    log = Log()
+    settings, log = found.settings, Log()
     for one in warned:
         log.say(WARNING, one)
-    return to_lines(found.settings)
+    name = settings.control.group
+    number = _group_number(name)
+    # The default's is made by packages; who has set another one has made it.
+    if name and not number and "control.group" in found.origins:
+        origin = found.origins["control.group"]
+        log.say(WARNING, f"{origin}: control.group: there is no group {name}: only root may ask")
+    return to_lines(settings._replace(control=settings.control._replace(group=number)))
 
 
 def main(argv: Sequence[str] | None = None, root: str = "/") -> int:

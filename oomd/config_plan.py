@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from oomd.config import PLAN_BYTES, ConfigError, Configured, bare_plan, one_line
 from oomd.config_notifiers import Table, Tables, deadline_ms_of
 from oomd.config_plugins import Found, Plugin
+from oomd.config_rules import rule_warnings
 from oomd.notifier_options import BUILTIN, EVERY_TABLE, Builtin, OptionValue, builtin_named
 from oomd.oom import Notified, NotifierChain
 from oomd.settings import Settings
@@ -64,12 +65,16 @@ def make_plan(configured: Configured, found: Found) -> str:
         if builtin_named(name) is kind and _enabled(table)
     ]
     plugins = [_entry(one) for one in _wanted(found, tables)]
-    if not (builtin or plugins or settings.notifiers.watch_devices):
+    hooks = settings.hooks.warns or settings.hooks.tells_kills
+    if not (builtin or plugins or hooks or settings.notifiers.watch_devices):
         return ""
     options = {
         name: _options(table) for name, table in tables.items() if builtin_named(name) is None
     }
     plan = {"builtin": builtin, "plugins": plugins, "options": options}
+    if hooks:
+        names = ("warn", "killed", "deadline_ms", "wall")
+        plan["hooks"] = {name: getattr(settings.hooks, name) for name in names}
     plan = {**json.loads(bare_plan(settings.notifiers)), **plan}
     text = json.dumps(plan, allow_nan=False, separators=(",", ":"))
     if len(text) > PLAN_BYTES:
@@ -100,8 +105,9 @@ def warnings(configured: Configured, found: Found) -> tuple[str, ...]:
         else:
             continue
         said.append(one_line(f"{table.origin}: notifiers.{name}: {problem}"))
+    said += rule_warnings(configured.rules)
     settings = configured.settings
-    if settings.watch.cgroup and settings.notifiers.plan:
+    if settings.watch.cgroup and listed(settings.notifiers.plan):
         said.append("watch.cgroup is set, and an OOM of a memory cgroup calls no notifiers")
     return tuple(said)
 

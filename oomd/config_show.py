@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from oomd.config import DEFAULT, SETTINGS, Configured, Setting, one_line, toml_value, value_of
 from oomd.config_notifiers import Table
 from oomd.config_plan import listed
+from oomd.config_rules import shown_rule
 from oomd.notifier_options import BUILTIN, COMMAND, EVERY_TABLE, Builtin, Option, builtin_named
 
-__all__ = ["notifier_lines", "sample", "setting_lines"]
+__all__ = ["bounds", "notifier_lines", "sample", "setting_lines"]
 
 
 def _wrapped(text: str, indent: str) -> str:
@@ -18,7 +19,7 @@ def _wrapped(text: str, indent: str) -> str:
     return filled.replace("\xa0", " ")
 
 
-def _bounds(setting: Setting | Option) -> str:
+def bounds(setting: Setting | Option) -> str:
     """What an admin may write, in brackets behind the help."""
     if setting.choices:
         text = ", ".join(setting.choices)
@@ -61,6 +62,10 @@ def setting_lines(found: Configured) -> Iterator[str]:
         yield _line(setting.key, value, setting.unit, origin, setting.help)
     for name, table in found.tables.items():
         yield from _table_lines(name, table)
+    for given in found.rules:
+        yield _line(
+            f"rule {toml_value(given.rule.name)}", shown_rule(given), "", str(given.origin), ""
+        )
 
 
 # --- the notifiers
@@ -79,6 +84,27 @@ def notifier_lines(plan: str) -> Iterator[str]:
 
 
 # --- the sample
+
+_RULES = """
+# Rules on top of the kernel's: whom to prefer, whom to avoid, whom never to kill. The first that
+# matches a process counts; in each, all of comm, cgroup, unit, uid and user that are there have
+# to match: a pattern (* ? [a-z]), a number, "1000-1999", or an array of such.
+#
+#   prefer = 0 to 1000   makes it look worse by so many thousandths of all memory
+#   avoid = 1 to 1000    makes it look better by as much
+#   never = true         it is not killed; if nobody else is left, see panic.none_killable
+#
+#[[rules]]
+#name = "the database"
+#unit = "postgresql@*.service"
+#never = true
+#
+#[[rules]]
+#name = "builds first"
+#comm = ["cc1*", "ld", "rustc"]
+#uid = "1000-60000"
+#prefer = 300
+""".strip().split("\n")
 
 _TABLES = """
 # The notifiers: who is asked to give memory back before anyone dies. Each has a table of its own,
@@ -102,7 +128,7 @@ def _sample_table(builtin: Builtin) -> Iterator[str]:
             yield value
         else:
             needed = " It has to be set." if option.required else ""
-            yield from ("", _wrapped(option.help + _bounds(option) + needed, "# "), value)
+            yield from ("", _wrapped(option.help + bounds(option) + needed, "# "), value)
 
 
 def sample() -> str:
@@ -118,9 +144,10 @@ def sample() -> str:
         if this != table:
             lines += ["", f"[{this}]"]
             table = this
-        lines += ["", _wrapped(setting.help + _bounds(setting), "# ")]
+        lines += ["", _wrapped(setting.help + bounds(setting), "# ")]
         lines += [f"#{name} = {toml_value(setting.default)}"]
-    # At the end: a key that is taken out of its comment without its table is in [records] then,
+    lines += ["", *_RULES]
+    # At the end: a key that is taken out of its comment without its table is in [control] then,
     # and none of them is a key there.
     lines += ["", *_TABLES]
     for builtin in BUILTIN.values():

@@ -1,10 +1,10 @@
 """What was read: tasks, memory, settings. Frozen records, no I/O.
 
-``typing.NamedTuple`` and not ``dataclasses``: the sentinel keeps its memory locked, and
-importing dataclasses costs it a megabyte of it.
+``NamedTuple`` and not ``dataclasses``: the sentinel keeps its memory locked, and importing
+dataclasses costs it a megabyte of it.
 """
 
-from typing import NamedTuple
+from oomd.typed import NamedTuple
 
 __all__ = [
     "CAP_SYS_ADMIN",
@@ -209,3 +209,7 @@ class Snapshot(NamedTuple):
     """How many processes were looked at; ``tasks`` may hold only those that can matter."""
     scan_us: int = 0
     """How long the scan took."""
+    tasks_read: int | None = None
+    """How many of those that were seen were read in full. None: all."""
+    upper_bound_pages: int | None = None
+    """Nobody who was not read in full has more points than this. None: all were."""

@@ -1,15 +1,30 @@
-"""The settings in force: frozen records, their defaults and what they mean; no parsing, no I/O.
+"""The settings in force, and what they mean to an admin: :data:`SETTINGS`. No parsing, no I/O."""
 
-:data:`SETTINGS` says what each one means to an admin; the comments in the records say why the
-default is what it is.
-"""
-
-from typing import Any, Literal, NamedTuple
+from oomd.setting import Setting, SettingValue
+from oomd.setting_records import (
+    ClientsAllowed,
+    ControlSettings,
+    ExhaustionSettings,
+    KillSettings,
+    LogSettings,
+    NotifierSettings,
+    PanicAction,
+    PanicSettings,
+    PolicyName,
+    RecordSettings,
+    Settings,
+    StallSettings,
+    WatchSettings,
+)
+from oomd.settings_hooks import HOOK_SETTINGS, HookSettings
+from oomd.typed import Any
 
 __all__ = [
     "SETTINGS",
     "ClientsAllowed",
+    "ControlSettings",
     "ExhaustionSettings",
+    "HookSettings",
     "KillSettings",
     "LogSettings",
     "NotifierSettings",
@@ -24,133 +39,6 @@ __all__ = [
     "WatchSettings",
     "value_of",
 ]
-
-PolicyName = Literal["el7", "mainline", "auto"]
-PanicAction = Literal["sysrq", "reboot", "defer"]
-ClientsAllowed = Literal["off", "root", "all"]
-SettingValue = bool | int | float | str
-
-
-class ExhaustionSettings(NamedTuple):
-    """When memory counts as used up."""
-
-    # A share alone would act on a 1 TB server with 50 GB left, so the cap bounds it.
-    available_percent: float = 5.0
-    available_max_mib: int = 1024
-    swap_free_percent: float = 10.0
-
-
-class StallSettings(NamedTuple):
-    """When waiting for memory counts as too much of it."""
-
-    full_percent: float = 20.0
-    # The shortest window that the kernel grants without CAP_SYS_RESOURCE.
-    window_ms: int = 2000
-    # The guard: pressure alone has made other killers act with most of the memory free.
-    available_percent: float = 12.5
-    available_max_mib: int = 4096
-
-
-class WatchSettings(NamedTuple):
-    """When the daemon wakes up to look."""
-
-    tripwire_ms: int = 70
-    # Measured: one thread that touches fresh pages gets 3.5 GiB/s, rounded up here.
-    fill_rate_mib_per_s: int = 3600
-    max_sleep_s: int = 20
-    min_sleep_ms: int = 10
-    current_max_age_ms: int = 1000
-    cgroup: str = ""
-
-
-class KillSettings(NamedTuple):
-    """How a victim is dealt with."""
-
-    # The kernel's oom_reaper passes over a victim after a second of tries (10 x 100 ms). A
-    # daemon can afford more: killing the next one too early is what cannot be undone.
-    victim_timeout_ms: int = 5000
-    process_mrelease: bool = True
-    futile_kills: int = 3
-    futile_hold_off_s: int = 30
-
-
-class PanicSettings(NamedTuple):
-    """What stands for the kernel's panic()."""
-
-    # An admin who sets vm.panic_on_oom has asked for a panic ...
-    panic_on_oom: PanicAction = "sysrq"
-    # ... but nobody has asked for this one, and oomd is here before the kernel would be.
-    none_killable: PanicAction = "defer"
-
-
-class NotifierSettings(NamedTuple):
-    """Who is asked to free memory before anyone dies, and how long they are waited for."""
-
-    deadline_ms: int = 200
-    chain_deadline_ms: int = 1000
-    # Whoever registers can use up the deadline of the chain each time.
-    clients: ClientsAllowed = "root"
-    user_priority_max: int = 0
-    max_clients: int = 32
-    plugin_memory_mib: int = 64
-    watch_devices: bool = False
-    plan: str = ""
-    """Not an admin's to set: what the worker is to run, as one line of JSON made from the tables
-    below ``[notifiers]`` and the plugins that were found. Empty: nothing."""
-
-
-class LogSettings(NamedTuple):
-    """What is said, and where."""
-
-    kmsg: bool = True
-    top: int = 10
-
-
-class RecordSettings(NamedTuple):
-    """How many decisions are kept as files."""
-
-    kept: int = 500
-    max_mib: int = 16
-
-
-class Settings(NamedTuple):
-    """Every setting. ``Settings()`` is what runs without a config file."""
-
-    policy: PolicyName = "el7"
-    exhaustion: ExhaustionSettings = ExhaustionSettings()
-    stall: StallSettings = StallSettings()
-    watch: WatchSettings = WatchSettings()
-    kill: KillSettings = KillSettings()
-    panic: PanicSettings = PanicSettings()
-    notifiers: NotifierSettings = NotifierSettings()
-    log: LogSettings = LogSettings()
-    records: RecordSettings = RecordSettings()
-
-
-_KINDS: dict[type, str] = {bool: "boolean", int: "integer", float: "number", str: "string"}
-
-
-class Setting(NamedTuple):
-    """One setting: the config check, the sample file and the man page are made from this."""
-
-    key: str
-    """Dotted: ``table.name``."""
-    default: SettingValue
-    help: str
-    """One sentence for an admin."""
-    minimum: float | None = None
-    maximum: float | None = None
-    unit: str = ""
-    off: float | None = None
-    """A number outside the range that switches it off."""
-    choices: tuple[str, ...] = ()
-
-    @property
-    def kind(self) -> str:
-        """``boolean``, ``integer``, ``number``, ``choice`` or ``string``."""
-        if self.choices:
-            return "choice"
-        return _KINDS[type(self.default)]
 
 
 def value_of(settings: Settings, key: str) -> SettingValue:
@@ -203,13 +91,14 @@ SETTINGS: tuple[Setting, ...] = (
         "exhaustion.swap_free_percent",
         (0.1, 100, "%"),
         "Where there is swap, free swap must also be at or below this share of it; 100 acts on"
-        " MemAvailable alone.",
+        " MemAvailable alone, and zram whose contents do not compress is no swap.",
     ),
     _number(
         "stall.full_percent",
         (1, 100, "%"),
         "Act when all tasks at once have waited for memory (PSI full) for this share of the"
-        " window; 0 switches it off.",
+        " window, or for half of it in 10 s; while swap is left, only for all of it in 10 s, and"
+        " not while swap fills fast; 0 switches it off.",
         off=0,
     ),
     _number(
@@ -256,6 +145,13 @@ SETTINGS: tuple[Setting, ...] = (
         (10, 60000, "ms"),
         "A task that was seen allocating counts as the one that ran out of memory for this long.",
     ),
+    _number(
+        "watch.kept_descriptors",
+        (0, 30000, ""),
+        "Of so many processes the file of their score stays open, which makes a look at all of them"
+        " three times as fast and costs 4.4 KiB of the kernel's memory each; the unit's"
+        " LimitNOFILE= has to be well above it.",
+    ),
     Setting(
         "watch.cgroup",
         _DEFAULTS.watch.cgroup,
@@ -281,6 +177,23 @@ SETTINGS: tuple[Setting, ...] = (
         "kill.futile_hold_off_s",
         (1, 86400, "s"),
         "How long oomd kills nobody after futile_kills.",
+    ),
+    _number(
+        "kill.min_size_mib",
+        (1, 1048576, "MiB"),
+        "A process that has less than this (rss, page tables and swap) is not worth choosing;"
+        " 0, as in the kernel, chooses the worst however small it is.",
+        off=0,
+    ),
+    _flag(
+        "kill.managed_oom_preference",
+        "Honour what a unit has set for systemd-oomd with ManagedOOMPreference=: a process of one"
+        " that says omit is never chosen, of one that says avoid only if nobody else is left.",
+    ),
+    _flag(
+        "kill.mark_units",
+        "Tell systemd, as systemd-oomd does, whose process was killed, so that the unit's result is"
+        " oom-kill and its OOMPolicy= is followed.",
     ),
     _choice(
         "panic.panic_on_oom",
@@ -331,6 +244,7 @@ SETTINGS: tuple[Setting, ...] = (
         "See memory, zram and graphics cards being added or removed at once, at the price of a"
         " small process; built-in notifiers that need it see it in any case.",
     ),
+    *HOOK_SETTINGS,
     _flag(
         "log.kmsg",
         "Write the lines of a kill to the kernel log too, as the kernel does; a panic's words go"
@@ -345,4 +259,10 @@ SETTINGS: tuple[Setting, ...] = (
         "records.kept", (1, 10000, ""), "How many decisions are kept as files; 0 keeps none.", off=0
     ),
     _number("records.max_mib", (1, 1024, "MiB"), "What they may take; the oldest go first."),
+    Setting(
+        "control.group",
+        _DEFAULTS.control.group,
+        "The members of this group may ask for `oomd status` and `oomd metrics`, too; where there"
+        ' is no such group, or for "", only root may; only root may pause it.',
+    ),
 )

@@ -4,6 +4,7 @@ import os
 
 from oomd.config import ConfigError, from_lines, to_lines
 from oomd.helpers import Helpers
+from oomd.proc.meminfo import read_meminfo
 from oomd.proc.root import ReadError, WritableRoot
 from oomd.settings import Settings
 
@@ -12,6 +13,8 @@ __all__ = ["SettingsLoader"]
 # What a restart guards with when the files are broken. /run: gone with the next boot.
 LAST_GOOD = "run/oomd/settings"
 HELPER = "oomd.config_load"
+# Twice what the helper takes: where there is less, guarding goes first.
+ROOM_KIB = 32 << 10
 
 
 class SettingsLoader:
@@ -38,6 +41,14 @@ class SettingsLoader:
     def loading(self) -> bool:
         """A helper is at work."""
         return bool(self._helper_pid)
+
+    @property
+    def affordable(self) -> bool:
+        """There is memory for a helper. What cannot be read does not stand in its way."""
+        try:
+            return read_meminfo(self._root).mem_available_kib >= ROOM_KIB
+        except ReadError:
+            return True
 
     def begin(self, nice: int = 19) -> None:
         """Start the helper. Its own errors go to our stderr, each in one line. Raises OSError."""

@@ -1,11 +1,10 @@
 """``constrained_alloc()``: how much memory the OOM is about, in pages."""
 
-from typing import NamedTuple
-
 from oomd.mm.oom_badness import Case
 from oomd.mm.policy import Policy
 from oomd.mm_types import MemCgroup, Snapshot
 from oomd.oom import Constraint, OomControl
+from oomd.typed import NamedTuple
 
 __all__ = ["Allocation", "case_of", "constrained_alloc"]
 

@@ -2,9 +2,19 @@
 
 from oomd.mm.policy import Policy
 from oomd.mm_types import OOM_SCORE_ADJ_MIN, MemCgroup, Task
-from oomd.oom import Constraint, OomControl
+from oomd.oom import Constraint, OomControl, Ruling
 
-__all__ = ["Case", "c_div", "ineligible", "oom_badness", "oom_score", "unkillable"]
+__all__ = [
+    "Case",
+    "c_div",
+    "ineligible",
+    "oom_badness",
+    "oom_score",
+    "points_of",
+    "ruling_of",
+    "unkillable",
+    "without_rules",
+]
 
 
 def c_div(dividend: int, divisor: int) -> int:
@@ -58,6 +68,16 @@ def unkillable(task: Task, case: Case) -> str:
     return ""
 
 
+def without_rules(case: Case) -> Case:
+    """The same question, as the kernel alone would answer it."""
+    return Case(case.oc._replace(rules=None), case.policy, case.totalpages, case.memcg)
+
+
+def ruling_of(task: Task, case: Case) -> Ruling | None:
+    """What the admin's rules say of it; None: nothing, or there are none."""
+    return None if case.oc.rules is None else case.oc.rules.ruling(task)
+
+
 def ineligible(task: Task, case: Case) -> str:
     """Why ``oom_badness()`` would say "never" (0 on el7, LONG_MIN later), or an empty string."""
     reason = unkillable(task, case)
@@ -77,7 +97,11 @@ def ineligible(task: Task, case: Case) -> str:
         return "passed over (MMF_OOM_SKIP)"
     if case.policy.whole_process_dies and task.ident in case.oc.vforking:
         return "in vfork"
-    return ""
+    # Unlike the kernel: it knows no rules. Last, so that its own reason is told where it has one.
+    ruling = ruling_of(task, case)
+    if ruling is not None and ruling.never:
+        return f"ruled out: {ruling.rule}"
+    return "smaller than kill.min_size_mib" if ruling is not None and ruling.small else ""
 
 
 def oom_badness(task: Task, totalpages: int, policy: Policy) -> int:
@@ -91,6 +115,16 @@ def oom_badness(task: Task, totalpages: int, policy: Policy) -> int:
     points += task.oom_score_adj * (totalpages // 1000)
     if policy.floor_points is not None and points < policy.floor_points:
         return policy.floor_points
+    return points
+
+
+def points_of(task: Task, case: Case) -> int:
+    """``oom_badness()`` of an eligible task, with what the admin's rules add or take away."""
+    points = oom_badness(task, case.totalpages, case.policy)
+    if (ruling := ruling_of(task, case)) is not None:
+        # Unlike the kernel: it knows no rules. Below its own floor, too: of two that are to be
+        # avoided the larger one goes first.
+        points += ruling.adj * (case.totalpages // 1000)
     return points
 
 

@@ -1,11 +1,10 @@
 """``oom_kill_process()`` decided: whom the signal goes to. The signal itself is an effect."""
 
-from collections.abc import Iterable
-
-from oomd.mm.oom_badness import Case, ineligible, oom_badness
+from oomd.mm.oom_badness import Case, ineligible, points_of, ruling_of
 from oomd.mm.task_will_free_mem import task_will_free_mem
 from oomd.mm_types import OOM_SCORE_ADJ_MIN, Task
 from oomd.oom import Companion, Kill, KillPlan, Relatives, Step, Value
+from oomd.typed import Iterable
 
 __all__ = ["oom_group_to_kill", "pick_child", "plan_kill", "sharers_to_kill"]
 
@@ -22,7 +21,7 @@ def pick_child(children: Iterable[Task], case: Case) -> Task | None:
     for child in sorted(children, key=lambda task: task.ident[::-1]):
         if ineligible(child, case):
             continue
-        points = oom_badness(child, case.totalpages, case.policy)
+        points = points_of(child, case)
         if points > best_points:
             best, best_points = child, points
     return best
@@ -50,10 +49,16 @@ def plan_kill(kill: Kill, relatives: Relatives, case: Case) -> KillPlan:
         verdict = "SIGKILL to the chosen process: it has no child that could die for it"
         step = Step(7, "oom_kill_process", verdict, detail)
         return KillPlan(chosen, chosen, kill.points, False, step, relatives)
-    points = oom_badness(victim, case.totalpages, case.policy)
+    points = points_of(victim, case)
     detail["victim_points"] = points
     step = Step(7, "oom_kill_process", "SIGKILL to a child in place of its parent", detail)
     return KillPlan(chosen, victim, points, False, step, relatives)
+
+
+def _never(task: Task, case: Case) -> bool:
+    # Unlike the kernel: whom a rule spares is spared as at -1000, and keeps the memory.
+    ruling = ruling_of(task, case)
+    return ruling is not None and ruling.never
 
 
 def sharers_to_kill(victim: Task, sharers: Iterable[Task], case: Case) -> tuple[Companion, ...]:
@@ -74,6 +79,8 @@ def sharers_to_kill(victim: Task, sharers: Iterable[Task], case: Case) -> tuple[
             continue
         if case.policy.sharers_spare_exited_leader and task.leader_exited:
             continue
+        if _never(task, case):
+            continue
         companions.append(Companion(task, "sharing_mm"))
     return tuple(companions)
 
@@ -93,4 +100,5 @@ def oom_group_to_kill(victim: Task, members: Iterable[Task], case: Case) -> tupl
         and task.pid != 1
         and not task.kthread
         and task.ident not in case.oc.spared
+        and not _never(task, case)
     )

@@ -194,6 +194,16 @@ def _allocating_task(
     return task
 
 
+def _compared(found: Selection, case: Case, snapshot: Snapshot) -> dict[str, Value]:
+    """What the admin's rules have changed; empty without rules."""
+    if case.oc.rules is None:
+        return {}
+    # Most have none. In the daemon those who have made the rules have loaded it long before.
+    from oomd.mm.compared import compared  # noqa: PLC0415
+
+    return compared(found, case, snapshot)
+
+
 def _select_bad_process(case: Case, snapshot: Snapshot, trace: _Trace) -> Selection:
     """Step 5, ``select_bad_process()``."""
     found = select_bad_process(snapshot.tasks, case)
@@ -202,13 +212,16 @@ def _select_bad_process(case: Case, snapshot: Snapshot, trace: _Trace) -> Select
         "totalpages": case.totalpages,
         "totalpages_are": constrained_alloc(case.oc, snapshot, case.policy).source,
         "tasks_seen": snapshot.tasks_seen or len(snapshot.tasks),
+        **({} if snapshot.tasks_read is None else {"tasks_read_in_full": snapshot.tasks_read}),
         "not_observable": "gfp_mask, oom_flag_origin, MMF_OOM_SKIP of others' victims",
     }
     if found.abort is not None:
         detail["pid"] = found.abort.pid
         trace.add(f"wait, somebody is dying already: {found.abort_reason}", **detail)
     elif found.chosen is None:
-        trace.add("nobody is eligible", **detail)
+        ruled = _compared(found, case, snapshot)
+        words = ": the rules leave nobody" if ruled else ""
+        trace.add(f"nobody is eligible{words}", **detail, **ruled)
     else:
         task = found.chosen
         detail |= {
@@ -223,13 +236,17 @@ def _select_bad_process(case: Case, snapshot: Snapshot, trace: _Trace) -> Select
             and task.cap_sys_admin
             and task.init_user_ns is not False,
         }
-        if found.runner_up is not None:
+        bound = snapshot.upper_bound_pages
+        # Among those who were not read in full there may be a better one.
+        if found.runner_up is not None and (bound is None or found.runner_up_points > bound):
             detail |= {
                 "runner_up_pid": found.runner_up.pid,
                 "runner_up_points": found.runner_up_points,
             }
+        elif bound is not None:
+            detail["others_points_at_most"] = bound
         verdict = "in the middle of swapoff or ksm unmerging" if found.origin else "the worst"
-        trace.add(verdict, **detail)
+        trace.add(verdict, **detail, **_compared(found, case, snapshot))
     return found
 
 

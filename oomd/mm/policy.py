@@ -3,7 +3,7 @@
 Data plus a name; the code that reads a field says which kernel function it stands for.
 """
 
-from typing import NamedTuple
+from oomd.typed import NamedTuple
 
 __all__ = ["EL7", "MAINLINE", "POLICIES", "Policy", "policy_for"]
 

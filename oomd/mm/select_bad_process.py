@@ -1,10 +1,9 @@
 """``select_bad_process()``: the worst task, or somebody who is dying already."""
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
-
-from oomd.mm.oom_badness import Case, ineligible, oom_badness, unkillable
+from oomd.mm.oom_badness import Case, ineligible, points_of, ruling_of, unkillable
+from oomd.mm.proc_oom_score import weighs_nothing
 from oomd.mm_types import Task
+from oomd.typed import Callable, Iterable, NamedTuple
 
 __all__ = ["Selection", "dying", "scan_key", "scan_order", "select_bad_process"]
 
@@ -63,21 +62,27 @@ def dying(task: Task, case: Case) -> str:
     if not oc.waits_for_others:
         return ""
     # Unlike the kernel: TIF_MEMDIE (oom_mm later) is not observable. A pending SIGKILL stands
-    # in, so that a victim of the kernel, of another daemon or of an admin is waited for too;
-    # but not one that is stuck (D) on next to nothing, less than a thousandth of totalpages.
+    # in, so that a victim of the kernel, of another daemon or of an admin is waited for too.
     if task.sigkill_pending:
-        little = task.has_mm and task.size_pages * 1000 < case.totalpages
-        return "" if little and task.state == "D" else "SIGKILL is pending"
-    # An origin is chosen before anybody looks whether it is exiting.
-    if not case.policy.exiting_aborts or not task.has_mm or task.ident in oc.origins:
+        reason = "SIGKILL is pending"
+    elif not case.policy.exiting_aborts or not task.has_mm or task.ident in oc.origins:
+        # An origin is chosen before anybody looks whether it is exiting.
         return ""
-    return "it is exiting" if task.exiting and not task.tracer_pid else ""
+    else:
+        reason = "it is exiting" if task.exiting and not task.tracer_pid else ""
+    # Unlike the kernel: what gives next to nothing back, a thousandth of totalpages or so, is not
+    # waited for. The scale is that of /proc/PID/oom_score, so that one look at that file tells who
+    # cannot be among those who are: a large one whose oom_score_adj makes nothing of it is missed.
+    return "" if reason and task.has_mm and weighs_nothing(task, case.totalpages) else reason
 
 
 def _origin(task: Task, case: Case) -> bool:
     # oom_task_origin(): in the middle of swapoff or of unmerging ksm pages.
     ident = task.ident
     if ident not in case.oc.origins or ident in case.oc.passed_over or task.exit_state:
+        return False
+    ruling = ruling_of(task, case)
+    if ruling is not None and ruling.never:
         return False
     return task.has_mm and not unkillable(task, case)
 
@@ -100,12 +105,12 @@ def select_bad_process(tasks: Iterable[Task], case: Case) -> Selection:
         if _origin(task, case):
             # ULONG_MAX (LONG_MAX on mainline): the scan goes on, as it may still abort, but
             # only a later origin replaces this one. -1000 does not protect an origin.
-            best = Selection(task, oom_badness(task, case.totalpages, case.policy), origin=True)
+            best = Selection(task, points_of(task, case), origin=True)
             final = True
             continue
         if final or ineligible(task, case):
             continue
-        points = oom_badness(task, case.totalpages, case.policy)
+        points = points_of(task, case)
         if best.chosen is None or _beats(points, best.points, case):
             best = Selection(task, points, False, best.chosen, best.points)
         elif best.runner_up is None or _beats(points, best.runner_up_points, case):

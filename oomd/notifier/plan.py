@@ -8,12 +8,23 @@ from oomd.config import one_line
 from oomd.notifier_options import CHAIN_DEADLINE_MAX_MS, PRIORITY_MAX
 from oomd.wire import is_name
 
-__all__ = ["DEADLINE_MS", "PRIORITY", "Builtin", "Plan", "PlanError", "parse_plan"]
+__all__ = [
+    "DEADLINE_MS",
+    "PRIORITY",
+    "Builtin",
+    "HookPlan",
+    "Plan",
+    "PlanError",
+    "parse_plan",
+]
 
 _T = TypeVar("_T")
 
 DEADLINE_MS: Final = (1, CHAIN_DEADLINE_MAX_MS)
 """Bounds, both included: nobody can have more time than a whole chain."""
+
+# Nobody waits for these: see oomd.settings_hooks.
+HOOK_DEADLINE_MS: Final = (100, 600_000)
 
 PRIORITY: Final = (-PRIORITY_MAX, PRIORITY_MAX)
 
@@ -29,6 +40,16 @@ class Builtin(NamedTuple):
     priority: int
     deadline_ms: int
     options: Mapping[str, object]
+
+
+class HookPlan(NamedTuple):
+    """Who is told when memory gets short, and when somebody was killed."""
+
+    warn: str
+    """A program; empty: none."""
+    killed: str
+    deadline_ms: int
+    wall: bool
 
 
 class Plan(NamedTuple):
@@ -48,6 +69,7 @@ class Plan(NamedTuple):
     """One entry for each plugin, as :func:`oomd.notifier.load.load` takes it."""
     options: Mapping[str, Mapping[str, object]] = {}
     """The plugins' tables, by the notifier's name."""
+    hooks: HookPlan | None = None
 
 
 def _is(value: object, type_: type[_T], what: str) -> _T:
@@ -94,6 +116,18 @@ def _plugin(entry: object) -> Mapping[str, object]:
     return table
 
 
+def _hooks(value: object) -> HookPlan | None:
+    if value is None:
+        return None
+    table = _is(value, dict, "hooks")
+    return HookPlan(
+        _is(table.get("warn"), str, "hooks.warn"),
+        _is(table.get("killed"), str, "hooks.killed"),
+        _number(table, "deadline_ms", HOOK_DEADLINE_MS, "hooks."),
+        _is(table.get("wall"), bool, "hooks.wall"),
+    )
+
+
 def parse_plan(data: bytes) -> Plan:
     """Raises PlanError, and nothing else."""
     try:
@@ -116,4 +150,5 @@ def parse_plan(data: bytes) -> Plan:
         builtin=tuple(_builtin(one) for one in _is(table.get("builtin", []), list, "builtin")),
         plugins=tuple(_plugin(one) for one in _is(table.get("plugins", []), list, "plugins")),
         options={name: _is(one, dict, f"options.{name}") for name, one in tables.items()},
+        hooks=_hooks(table.get("hooks")),
     )

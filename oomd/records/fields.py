@@ -3,11 +3,13 @@ these types.
 """
 
 import re
-from enum import Enum
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from oomd.mm_types import Task, TaskId
+from oomd.oom import OomControl, Rules
+from oomd.records.rulings import Ruled, Rulings
+from oomd.typed import Enum
 
 __all__ = ["BadRecord", "Keys", "as_type", "as_value", "comm_of"]
 
@@ -17,6 +19,8 @@ _T = TypeVar("_T")
 _INT_BITS = 1100
 # Of those that are put into sets: wider ones can be chosen so that all of them have one hash.
 _SET_INT_BITS = 64
+# What was not asked yet when earlier records were made, and how it would have been.
+_SINCE_THEN: dict[type, dict[str, object]] = {OomControl: {"rules": None}}
 _ESCAPE = re.compile(rb"\\(?:x([0-9a-f]{2})|\\)?")
 # Of a name that nobody knows, no more than this is shown.
 _SHOWN = 40
@@ -141,6 +145,8 @@ class Keys:
 def _fields(hint: type, value: object, where: str) -> Any:
     """A NamedTuple: every field, and no other."""
     hints = get_type_hints(hint)
+    if isinstance(value, dict):
+        value = {**_SINCE_THEN.get(hint, {}), **value}
     keys = Keys(value, where)
     keys.only(*hints)
     fields = {name: keys.take(name, inner) for name, inner in hints.items()}
@@ -167,6 +173,8 @@ def as_type(hint: Any, value: Any, where: str) -> Any:
         if len(pair) != 2:
             raise BadRecord(where, "is no [pid, start time]")
         return TaskId(*(_scalar(int, one, where, _SET_INT_BITS) for one in pair))  # type: ignore[arg-type]
+    if hint is Rules:
+        return Rulings(as_type(tuple[Ruled, ...], value, where))
     if issubclass(hint, Enum):
         return _enum(hint, value, where)
     if hasattr(hint, "_fields"):

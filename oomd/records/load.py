@@ -11,7 +11,15 @@ from oomd.oom import Notified, NotifierChain, OomControl, Relatives, Step
 from oomd.records.fields import BadRecord, Keys, as_type, as_value
 from oomd.report.record import SCHEMA
 
-__all__ = ["BYTES_AT_MOST", "About", "Answer", "BadRecord", "Recorded", "load_record"]
+__all__ = [
+    "BYTES_AT_MOST",
+    "About",
+    "Answer",
+    "BadRecord",
+    "Recorded",
+    "load_record",
+    "parse_record",
+]
 
 # Some hundred times what a record takes.
 BYTES_AT_MOST = 4 << 20
@@ -73,7 +81,8 @@ def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def _parse(data: bytes) -> dict[str, Any]:
+def parse_record(data: bytes) -> dict[str, Any]:
+    """The JSON object of a record, and no more said of it. Raises BadRecord."""
     if len(data) > BYTES_AT_MOST:
         raise BadRecord("", f"larger than {BYTES_AT_MOST >> 20} MiB")
     try:
@@ -104,6 +113,12 @@ def _memcg(value: object) -> MemCgroup | None:
     return memcg
 
 
+def _since(keys: Keys, name: str) -> int | None:
+    # A number that earlier records have not got: then everybody was read in full.
+    value: int | None = as_type(int | None, keys.raw(name), name) if name in keys.names() else None
+    return value
+
+
 def _snapshot(keys: Keys) -> Snapshot:
     page_size_bytes = keys.take("page_size_bytes", int)
     if page_size_bytes < 1:
@@ -121,6 +136,8 @@ def _snapshot(keys: Keys) -> Snapshot:
         _memcg(keys.raw("memcg")),
         keys.take("tasks_seen", int),
         keys.take("scan_us", int),
+        _since(keys, "tasks_read"),
+        _since(keys, "upper_bound_pages"),
     )
 
 
@@ -195,7 +212,7 @@ def _about(keys: Keys) -> About:
 
 def load_record(data: bytes) -> Recorded:
     """What was asked and what was answered, from the bytes of a record. Raises BadRecord."""
-    content = _parse(data)
+    content = parse_record(data)
     keys = Keys(content)
     name = keys.take("policy", str)
     if name not in POLICIES:

@@ -4,7 +4,7 @@ import json
 from typing import Any, NamedTuple
 
 from oomd.mm.constraint import case_of
-from oomd.mm.oom_badness import Case, ineligible, oom_badness
+from oomd.mm.oom_badness import Case, ineligible, points_of
 from oomd.mm.oom_kill_process import plan_kill
 from oomd.mm.out_of_memory import out_of_memory
 from oomd.oom import Decision, Kill, KillPlan
@@ -38,7 +38,7 @@ def _ranking(recorded: Recorded, case: Case) -> list[dict[str, Any]]:
     rows = []
     for task in recorded.snapshot.tasks:
         reason = ineligible(task, case)
-        points = None if reason else oom_badness(task, case.totalpages, case.policy)
+        points = None if reason else points_of(task, case)
         rows.append({"pid": task.pid, "points": points, "reason": reason})
     return rows
 

@@ -24,6 +24,8 @@ def good_values(setting: Setting) -> st.SearchStrategy[SettingValue]:
         return st.booleans()
     if setting.kind == "choice":
         return st.sampled_from(setting.choices)
+    if setting.key == "control.group":
+        return st.from_regex(r"[a-z_][a-z0-9_-]{0,30}|", fullmatch=True)
     if setting.kind == "string":
         return _cgroups()
     low, high = setting.minimum, setting.maximum

@@ -4,20 +4,23 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 
 import oomd
-from oomd.config import PLAN, SETTINGS, ConfigError, settings_from_mapping, toml_value
+from oomd.config import PLAN, RULES, SETTINGS, ConfigError, settings_from_mapping, toml_value
 from oomd.settings import ClientsAllowed, PanicAction, PolicyName, Settings, SettingValue, value_of
 from tests.config.strategies import toml_documents
 
 WATCH_KEYS = (
-    "tripwire_ms, fill_rate_mib_per_s, max_sleep_s, min_sleep_ms, current_max_age_ms, cgroup"
+    "tripwire_ms, fill_rate_mib_per_s, max_sleep_s, min_sleep_ms, current_max_age_ms, "
+    "kept_descriptors, cgroup"
 )
-TOP_KEYS = "policy, exhaustion, stall, watch, kill, panic, notifiers, log, records"
+TOP_KEYS = (
+    "policy, exhaustion, stall, watch, kill, panic, notifiers, hooks, log, records, control, rules"
+)
 BIG = 10**30
 
 BAD: list[tuple[str, str]] = [
@@ -193,7 +196,7 @@ def _fields(record: Any, prefix: str = "") -> list[str]:
 
 def test_every_field_has_its_setting_in_the_same_order() -> None:
     # But for the one that no file sets.
-    fields = [field for field in _fields(Settings()) if field != PLAN]
+    fields = [field for field in _fields(Settings()) if field not in (PLAN, RULES)]
     assert [setting.key for setting in SETTINGS] == fields
 
 
@@ -217,7 +220,7 @@ def test_choices_are_those_of_the_type() -> None:
         "panic.none_killable": get_args(PanicAction),
         "notifiers.clients": get_args(ClientsAllowed),
     }
-    assert get_type_hints(Settings)["policy"] is PolicyName
+    assert Settings.__annotations__["policy"] is PolicyName
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,9 @@ from oomd.settings import Settings
 from tests.config.strategies import all_settings
 
 DEFAULTS = to_lines(Settings())
+LINES = DEFAULTS.split("\n")
+PLAN = LINES.index("notifiers.plan=") + 1
+TOP = LINES.index("log.top=10") + 1
 
 
 @given(all_settings())
@@ -33,28 +36,35 @@ def test_no_input_raises_anything_but_config_error(text: str) -> None:
 
 
 BAD = [
+    ("rules=\n", "", "settings: rules: is missing (expected every setting)"),
+    (
+        "rules=\n",
+        "rules=name=a sometimes\n",
+        f"settings:{LINES.index('rules=') + 1}: rules: rules that cannot be read: has a word that"
+        " is not known",
+    ),
     (
         "watch.tripwire_ms=70\n",
         "",
         "settings: watch.tripwire_ms: is missing (expected every setting)",
     ),
-    ("notifiers.plan=\n", "notifiers.plan=", "settings:32: the last line is cut short"),
-    ("log.top=10\n", "log.top=10\nlog.top=10\n", "settings:30: log.top: is there twice"),
+    (LINES[-2] + "\n", LINES[-2], f"settings:{len(LINES) - 1}: the last line is cut short"),
+    ("log.top=10\n", "log.top=10\nlog.top=10\n", f"settings:{TOP + 1}: log.top: is there twice"),
     (
         "log.top=10\n",
         "log.bottom=10\n",
-        "settings:29: log.bottom: unknown key (expected oomd of one version: restart it)",
+        f"settings:{TOP}: log.bottom: unknown key (expected oomd of one version: restart it)",
     ),
     ("el7", "el7\n", "settings:2: no key=value (expected oomd of one version: restart it)"),
     (
         "log.top=10",
         "log.top=1e1",
-        'settings:29: log.top: "1e1" is a string (expected an integer from 0 to 100)',
+        f'settings:{TOP}: log.top: "1e1" is a string (expected an integer from 0 to 100)',
     ),
     (
         "mrelease=true",
         "mrelease=1",
-        'settings:16: kill.process_mrelease: "1" is a string (expected true or false)',
+        'settings:17: kill.process_mrelease: "1" is a string (expected true or false)',
     ),
     (
         "exhaustion.swap_free_percent=10.0",
@@ -70,17 +80,17 @@ BAD = [
     (
         "notifiers.plan=\n",
         "notifiers.plan={}\nnotifiers.plan={}\n",
-        "settings:33: notifiers.plan: is there twice",
+        f"settings:{PLAN + 1}: notifiers.plan: is there twice",
     ),
     (
         "notifiers.plan=\n",
         'notifiers.plan={"é": 1}\n',
-        "settings:32: notifiers.plan: is no plan (expected ASCII, at most 256 KiB)",
+        f"settings:{PLAN}: notifiers.plan: is no plan (expected ASCII, at most 256 KiB)",
     ),
     (
         "notifiers.plan=\n",
         f"notifiers.plan={'x' * (256 * 1024 + 1)}\n",
-        "settings:32: notifiers.plan: is no plan (expected ASCII, at most 256 KiB)",
+        f"settings:{PLAN}: notifiers.plan: is no plan (expected ASCII, at most 256 KiB)",
     ),
     (
         "watch.tripwire_ms=70",

@@ -7,10 +7,12 @@ from hypothesis import strategies as st
 from oomd.mm_types import MemInfo, Stall
 from oomd.settings import ExhaustionSettings, Settings, StallSettings, WatchSettings
 from oomd.thresholds import (
+    LongStall,
     available_limit_kib,
     evaluate,
     exhaustion,
     headroom_kib,
+    long_stall_limit_percent,
     sleep_ms,
     stall,
     stalled_percent,
@@ -109,6 +111,47 @@ def test_stall(
     assert verdict in threshold.verdict
     assert (threshold.value, threshold.limit, threshold.unit) == (full, limit, "%")
     assert threshold.detail["available_guard_kib"] == GUARD
+
+
+@pytest.mark.parametrize(
+    ("name", "short", "long", "swap_left", "crossed"),
+    [
+        ("a short one", 20.0, LongStall(4.0), False, True),
+        ("neither", 19.9, LongStall(9.9), False, False),
+        ("less, but for long", 19.9, LongStall(10.0), False, True),
+        ("short, and there is swap", 100.0, LongStall(19.9), True, False),
+        ("long, and there is swap", 20.0, LongStall(20.0, GIB - 1), True, True),
+        ("who fills swap gets his memory", 100.0, LongStall(100.0, GIB), True, False),
+        ("swap was filled, and is used up", 20.0, LongStall(20.0, GIB), False, True),
+        ("swap is being emptied", 20.0, LongStall(20.0, -GIB), True, True),
+    ],
+)
+def test_short_stalls_long_ones_and_swap(
+    name: str, short: float, long: LongStall, swap_left: bool, crossed: bool
+) -> None:
+    info = meminfo(64 * GIB, int(GUARD * 0.8))
+    threshold = stall(short, info, StallSettings(), long, swap_left=swap_left)
+    assert threshold.crossed == crossed
+    assert threshold.detail["long_percent"] == long.full_percent
+    assert threshold.detail["swapped_kib"] == long.swapped_kib
+    assert ("of the last 10 s" in threshold.verdict) == (name == "less, but for long")
+
+
+@pytest.mark.parametrize(("available", "crossed"), [(GUARD * 4 // 5, True), (GUARD - 1, False)])
+def test_a_crawl_is_nearer_to_the_end_of_memory(available: int, crossed: bool) -> None:
+    threshold = stall(10, meminfo(64 * GIB, available), StallSettings(), LongStall(12.0))
+    assert threshold.crossed == crossed
+
+
+@pytest.mark.parametrize(("window_ms", "limit"), [(500, 10), (2000, 10), (8000, 16), (10_000, 20)])
+def test_a_window_as_long_as_the_long_one_has_its_limit(window_ms: int, limit: float) -> None:
+    assert long_stall_limit_percent(StallSettings(window_ms=window_ms)) == limit
+
+
+@pytest.mark.parametrize(("swap_free", "crossed"), [(100, "stall"), (101, None)])
+def test_swap_that_is_left_is_what_exhaustion_asks_for(swap_free: int, crossed: str | None) -> None:
+    info = meminfo(64 * GIB, 3 * GIB, 1000, swap_free)
+    assert would_act(evaluate(info, 100.0, Settings(), LongStall(19.0))) == crossed
 
 
 def test_order_and_the_first_that_is_crossed() -> None:

@@ -19,9 +19,19 @@ from oomd.mm_types import (
     TaskId,
 )
 from oomd.oom import Constraint, CurrentTask, NotifierChain, OomControl
+from oomd.records.rulings import Ruled, Rulings
 from tests.mm.machine import NODES, TOTALPAGES
 
-__all__ = ["Question", "chains", "policies", "populations", "questions", "sysctls", "tasks"]
+__all__ = [
+    "Question",
+    "chains",
+    "policies",
+    "populations",
+    "questions",
+    "rulings",
+    "sysctls",
+    "tasks",
+]
 
 policies = st.sampled_from((EL7, MAINLINE))
 
@@ -128,6 +138,24 @@ def _currents(draw: st.DrawFn, idents: list[TaskId]) -> CurrentTask | None:
     )
 
 
+_ruled = st.tuples(
+    st.sampled_from(("", "a rule")),
+    st.sampled_from((-1000, -1, 0, 1, 300)),
+    _rarely,
+    _rarely,
+    _rarely,
+)
+
+
+@st.composite
+def rulings(draw: st.DrawFn, idents: list[TaskId]) -> Rulings | None:
+    """No rules half of the time, else rules that say something of some processes."""
+    if not idents or draw(st.booleans()):
+        return None
+    whose = draw(st.lists(st.sampled_from(idents), max_size=4, unique=True))
+    return Rulings(Ruled(one, *draw(_ruled)) for one in whose)
+
+
 @st.composite
 def questions(
     draw: st.DrawFn, dying: bool = True, constraints: Iterable[Constraint] = Constraint
@@ -146,6 +174,7 @@ def questions(
         origins=draw(_some(idents)),
         vforking=draw(_some(idents)),
         spared=draw(_some(idents)),
+        rules=draw(rulings(idents)),
     )
     nodes: tuple[Node, ...] = draw(st.sampled_from(((), NODES)))
     memcg = draw(_memcgs(population)) if constraint is Constraint.MEMCG else None

@@ -64,7 +64,7 @@ def test_more_equals_than_are_kept(policy: Policy, constraint: Constraint) -> No
 @pytest.mark.parametrize("policy", BOTH, ids=lambda policy: policy.name)
 @pytest.mark.parametrize("constraint", [Constraint.NONE, Constraint.MEMCG])
 def test_more_dying_than_are_kept(policy: Policy, constraint: Constraint) -> None:
-    many = [task(pid, 500, sigkill_pending=True) for pid in range(100, 100 + 5 * DYING_KEPT)]
+    many = [task(pid, 5_000, sigkill_pending=True) for pid in range(100, 100 + 5 * DYING_KEPT)]
     oc = OomControl(constraint=constraint)
     for population in (many, many[::-1]):
         question = Question(oc, machine(population, memcg=memcg_of(population), tasks_seen=1))

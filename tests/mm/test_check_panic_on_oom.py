@@ -13,7 +13,7 @@ WORD = {1: "system-wide", 2: "compulsory"}
 
 
 @pytest.mark.parametrize("policy", BOTH, ids=lambda policy: policy.name)
-@pytest.mark.parametrize("constraint", Constraint)
+@pytest.mark.parametrize("constraint", list(Constraint))
 @pytest.mark.parametrize("setting", [0, 1, 2])
 @pytest.mark.parametrize("manual", [False, True])
 def test_setting(policy: Policy, constraint: Constraint, setting: int, manual: bool) -> None:

@@ -12,7 +12,7 @@ from tests.mm.machine import BOTH, chain, current_of, judge, memcg_of, task, wor
 
 HOG = task(200, 300_000, comm="hog")
 MOUSE = task(300, 100, comm="mouse")
-DYING_MOUSE = MOUSE._replace(sigkill_pending=True)
+DYING_MOUSE = MOUSE._replace(rss_pages=5_000, sigkill_pending=True)
 PROTECTED = task(400, 500_000, oom_score_adj=-1000)
 PARENT = (task(1, 50_000, comm="init"), task(2, comm="kthreadd", flags=0x200000, has_mm=False))
 

@@ -89,8 +89,9 @@ def test_the_discount_reorders_tasks_on_el7_only() -> None:
 
 # --- who stops it
 
-DYING = MOUSE._replace(sigkill_pending=True)
-EXITING = MOUSE._replace(flags=PF_EXITING)
+# As large as to be worth waiting for.
+DYING = MOUSE._replace(rss_pages=5_000, sigkill_pending=True)
+EXITING = MOUSE._replace(rss_pages=5_000, flags=PF_EXITING)
 VICTIM = OomControl(victims=frozenset({MOUSE.ident}))
 STUCK = OomControl(victims=frozenset({MOUSE.ident}), passed_over=frozenset({MOUSE.ident}))
 
@@ -113,6 +114,20 @@ STUCK = OomControl(victims=frozenset({MOUSE.ident}), passed_over=frozenset({MOUS
         (DYING._replace(pid=1), OomControl(), "", ""),
         # -1000 protects from being chosen, not from being waited for.
         (DYING._replace(oom_score_adj=-1000), OomControl(), *["SIGKILL is pending"] * 2),
+        # Its memory is not in its own figures any more, and not yet freed.
+        (DYING._replace(has_mm=False, rss_pages=0), OomControl(), *["SIGKILL is pending"] * 2),
+        # Next to nothing to give back: by size, or on the kernel's scale.
+        (DYING._replace(rss_pages=999), OomControl(), "", ""),
+        (DYING._replace(rss_pages=1_000), OomControl(), *["SIGKILL is pending"] * 2),
+        (DYING._replace(rss_pages=999, state="D"), OomControl(), "", ""),
+        (DYING._replace(rss_pages=900, oom_score_adj=300), OomControl(), "", ""),
+        (DYING._replace(rss_pages=3_000, oom_score_adj=300), OomControl(),
+         *["SIGKILL is pending"] * 2),
+        (DYING._replace(rss_pages=10_000, oom_score_adj=-10), OomControl(), "", ""),
+        (DYING._replace(rss_pages=10_000, oom_score_adj=-20), OomControl(),
+         *["SIGKILL is pending"] * 2),
+        (EXITING._replace(rss_pages=999), OomControl(), "", ""),
+        (MOUSE._replace(rss_pages=0), VICTIM, *["an OOM victim that has not gone yet"] * 2),
         (DYING, STUCK, "", ""),
         (DYING, MANUAL, "", ""),
         (EXITING, MANUAL, "", ""),
@@ -135,12 +150,12 @@ def test_abort_forgets_the_chosen_one(policy: Policy) -> None:
 
 @pytest.mark.parametrize("policy", BOTH, ids=lambda policy: policy.name)
 def test_abort_names_the_first_of_several(policy: Policy) -> None:
-    also = LATE._replace(sigkill_pending=True)
+    also = LATE._replace(rss_pages=5_000, sigkill_pending=True)
     assert scan(policy, also, HOG, DYING).abort == DYING
 
 
 def test_abort_in_an_el7_memory_cgroup_names_the_newest() -> None:
-    also = LATE._replace(sigkill_pending=True)
+    also = LATE._replace(rss_pages=5_000, sigkill_pending=True)
     assert scan(EL7, also, HOG, DYING, oc=IN_BOX).abort == also
     assert scan(MAINLINE, also, HOG, DYING, oc=IN_BOX).abort == DYING
 
@@ -186,7 +201,7 @@ def test_origin_is_not_protected_by_its_adjustment(policy: Policy) -> None:
 
 @pytest.mark.parametrize("policy", BOTH, ids=lambda policy: policy.name)
 def test_scan_goes_on_after_an_origin_and_may_abort(policy: Policy) -> None:
-    dying_late = LATE._replace(sigkill_pending=True)
+    dying_late = LATE._replace(rss_pages=5_000, sigkill_pending=True)
     assert scan(policy, MOUSE, dying_late, oc=origin(MOUSE)).abort == dying_late
 
 

@@ -69,6 +69,8 @@ def event_of(asked: Asked) -> Event:
     for task in snapshot.tasks:
         candidates.add(task)
     held = snapshot._replace(tasks=candidates.tasks(), kernel="6.1.0", scan_us=1234)
+    if asked.kept % 2:
+        held = held._replace(tasks_read=len(held.tasks), upper_bound_pages=asked.kept * 1000)
     thresholds = evaluate(snapshot.meminfo, 25.0, Settings())
     look = Look(7, snapshot.meminfo, None, thresholds, would_act(thresholds), 0, 0, 0, 0)
     decision = out_of_memory(oc, held, asked.sysctls, asked.policy, freed=asked.freed)

@@ -124,6 +124,18 @@ def test_neither_bound_is_ever_passed(
         assert there == list(range(first - len(there), first))
 
 
+def test_what_a_wrong_clock_has_dated_goes_before_what_is_new(tmp_path: Path) -> None:
+    bounds = Bounds(3, 1 << 24)
+    wrong = [{**one, "time": one["time"] + 1e9} for one in decisions(3)]
+    keep_records(str(tmp_path), wrong, bounds)
+    today = [{**one, "time": one["time"] - 8e8} for one in decisions(4, first=11)]
+    left = []
+    for record in today:
+        keep_records(str(tmp_path), [record], bounds)
+        left.append(seqs(tmp_path))
+    assert left == [[11, 2, 3], [11, 12, 3], [11, 12, 13], [12, 13, 14]]
+
+
 def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     others = ["notes.txt", "20270115T080001.250000Z-0001-kill.json.bak", ".hidden.new"]
     for name in others:

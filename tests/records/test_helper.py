@@ -109,9 +109,11 @@ def test_a_disk_that_hangs_is_no_hindrance(
 def test_a_defect_of_ours_costs_the_files_and_not_the_journal(
     state: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (record,) = decisions(1)
-    del record["decision"]
-    assert run(monkeypatch, [{**record, "victims": []}, settled_record("x", {})]) == 0
+    def defective(*_: object) -> None:
+        raise KeyError("missing")
+
+    monkeypatch.setattr(helper, "keep_records", defective)
+    assert run(monkeypatch, decisions(1)) == 0
     err = capfd.readouterr().err
     assert "decisions were not kept" in err and "KeyError" in err
     assert "oomd: decided at exhaustion: kill" in err

@@ -47,6 +47,7 @@ def test_any_decision_is_the_same_again(asked: Asked) -> None:
     recorded = load_record(in_full(record_of(asked)))
     # The scan saw more than the record holds, and it was not the record that decided.
     assert recorded.snapshot.tasks == event.snapshot.tasks
+    assert recorded.snapshot.upper_bound_pages == event.snapshot.upper_bound_pages
     assert (recorded.sysctls, recorded.freed) == (event.sysctls, event.freed)
     assert recorded.policy is asked.policy
     replayed = replay_record(recorded)
@@ -57,6 +58,14 @@ def test_any_decision_is_the_same_again(asked: Asked) -> None:
     if plan is not None and replayed.plan is not None:
         assert replayed.plan.victim == plan.victim
         assert replayed.plan.victim_points == plan.victim_points
+
+
+def test_a_record_from_before_scores_were_read() -> None:
+    record = record_of(asked_of())
+    assert (record.pop("tasks_read"), record.pop("upper_bound_pages")) == (None, None)
+    recorded = load_record(in_full(record))
+    assert (recorded.snapshot.tasks_read, recorded.snapshot.upper_bound_pages) == (None, None)
+    assert replay_record(recorded).differences == ()
 
 
 @given(records)
