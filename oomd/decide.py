@@ -1,13 +1,12 @@
 """``out_of_memory()`` asked of a machine: what it has to know of the one it chooses is read."""
 
-from typing import Final, NamedTuple
-
 from oomd.mm.out_of_memory import out_of_memory
 from oomd.mm.policy import Policy
 from oomd.mm_types import Snapshot, Sysctls
 from oomd.oom import Decision, Kill, NotifierChain, OomControl
 from oomd.proc.relatives import in_vfork
 from oomd.proc.root import Root
+from oomd.typed import Final, NamedTuple
 
 __all__ = ["Decided", "decide"]
 

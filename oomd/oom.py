@@ -1,10 +1,7 @@
 """The question (``OomControl``) and the answer (``Decision``). Frozen records, no I/O."""
 
-from collections.abc import Mapping
-from enum import Enum
-from typing import NamedTuple
-
 from oomd.mm_types import Task, TaskId
+from oomd.typed import Enum, Iterable, Mapping, NamedTuple, Protocol
 
 __all__ = [
     "Companion",
@@ -21,6 +18,8 @@ __all__ = [
     "OomControl",
     "Panic",
     "Relatives",
+    "Rules",
+    "Ruling",
     "Step",
     "Value",
     "Wait",
@@ -59,6 +58,36 @@ class CurrentTask(NamedTuple):
         return TaskId(self.pid, self.starttime_ticks)
 
 
+class Ruling(NamedTuple):
+    """What the admin's rules say of one process, which the kernel has no word for."""
+
+    rule: str
+    """The name of the rule that counts. Empty: none."""
+    adj: int = 0
+    """On top of oom_score_adj, and as that: thousandths of totalpages."""
+    never: bool = False
+    """Not to be killed, whatever its points."""
+    small: bool = False
+    """Not worth choosing: ``kill.min_size_mib``."""
+    unread: bool = False
+    """It was born since cgroups were last read: rules that ask for one did not count."""
+
+
+class Rules(Protocol):
+    """All of them. Pure: what is not in a task was read ahead."""
+
+    def ruling(self, task: Task) -> Ruling | None:
+        """None: nothing."""
+
+    @property
+    def highest_adj(self) -> int:
+        """No ruling adds more than this, but to those who are among ``raised_pids``."""
+
+    @property
+    def raised_pids(self) -> Iterable[int]:
+        """Of whom it is known beforehand that a ruling may add something."""
+
+
 class OomControl(NamedTuple):
     """``struct oom_control``: what is asked. Only the caller sets these."""
 
@@ -86,6 +115,8 @@ class OomControl(NamedTuple):
     """``mempolicy_in_oom_domain()`` says no: only the audit of a mempolicy's OOM looks."""
     spared: frozenset[TaskId] = frozenset()
     """The guard itself, which no policy may choose."""
+    rules: Rules | None = None
+    """None: the kernel's alone."""
 
 
 class Notified(NamedTuple):

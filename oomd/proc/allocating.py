@@ -6,14 +6,13 @@ long as kswapd keeps up nobody reclaims directly: whoever takes most will have t
 """
 
 import time
-from collections.abc import Iterator
-from typing import Final, NamedTuple
 
 from oomd.mm_types import PF_EXITING, PF_KTHREAD, PF_MEMALLOC
 from oomd.oom import CurrentTask
 from oomd.proc.page_counts import REMEMBERED, PageCounts
 from oomd.proc.root import ReadError, Root
 from oomd.proc.task import Stat, parse_stat, parse_status
+from oomd.typed import Final, Iterator, NamedTuple
 
 __all__ = ["AllocatingSampler"]
 

@@ -1,6 +1,14 @@
 """What can go wrong when the kernel is asked: one family, one line of text each."""
 
-__all__ = ["Gone", "ReadError", "Refused", "Unparsable"]
+__all__ = ["Gone", "ReadError", "Refused", "Unparsable", "is_short"]
+
+# There is no descriptor, or no memory for one, whoever is asked for: no other would do better.
+_SHORT_OF = ("EMFILE", "ENFILE", "ENOMEM")
+
+
+def is_short(why: str) -> bool:
+    """Of an errno's name, or words that end with one: it says nothing about what was asked."""
+    return why.endswith(_SHORT_OF)
 
 
 class ReadError(Exception):
@@ -13,7 +21,8 @@ class ReadError(Exception):
 
     def __str__(self) -> str:
         # A cgroup's name may hold a newline's worth of mischief: an error is one printable line.
-        return f"{self.path}: {self.why}".encode("unicode_escape").decode("ascii")
+        # Not by a codec: Python would load its module now, and EMFILE may be what is to be said.
+        return ascii(f"{self.path}: {self.why}")[1:-1]
 
 
 class Gone(ReadError):

@@ -1,9 +1,10 @@
-"""kcmp(2): do two tasks have the same mm? The one reader that needs ctypes."""
+"""kcmp(2): do two tasks have the same mm? The one reader that calls the C library."""
 
-import ctypes
 import os
 import sys
-from typing import Final
+
+from oomd import libc
+from oomd.typed import Final
 
 __all__ = ["same_mm"]
 
@@ -23,8 +24,7 @@ _NR_KCMP: Final = {
 # A 32-bit interpreter on a 64-bit kernel has other numbers: it goes without.
 _NR: Final = _NR_KCMP.get(os.uname().machine) if sys.maxsize > 2**32 else None
 
-_syscall = ctypes.CDLL(None, use_errno=True).syscall
-_syscall.restype = ctypes.c_long
+_syscall = libc.function("syscall", 6, libc.CLong)
 
 
 def same_mm(pid_a: int, pid_b: int) -> bool | None:
@@ -35,13 +35,6 @@ def same_mm(pid_a: int, pid_b: int) -> bool | None:
     """
     if _NR is None:
         return None
-    answer: int = _syscall(
-        ctypes.c_long(_NR),
-        ctypes.c_long(pid_a),
-        ctypes.c_long(pid_b),
-        ctypes.c_long(_KCMP_VM),
-        ctypes.c_ulong(0),
-        ctypes.c_ulong(0),
-    )
+    answer: int = _syscall(_NR, pid_a, pid_b, _KCMP_VM, 0, 0)
     # 0: equal; 1, 2, 3: not equal, in an order of no use to us.
     return None if answer < 0 else answer == 0

@@ -4,13 +4,12 @@ v1 (``/sys/fs/cgroup/memory``) and v2 (``/sys/fs/cgroup``); on a hybrid machine 
 Membership is read from the cgroup's side: ``/proc/PID/cgroup`` takes a lock that all share.
 """
 
-from typing import Final, NamedTuple
-
 from oomd.mm_types import MemCgroup, MemInfo
 from oomd.proc.cgroup import V1_MEMORY, cgroup_path, v2_mount
 from oomd.proc.meminfo import read_meminfo
 from oomd.proc.root import Gone, ReadError, Refused, Root, Unparsable
 from oomd.proc.sysctl import parse_int, read_int
+from oomd.typed import Final, NamedTuple
 
 __all__ = [
     "BadCgroup",
@@ -22,6 +21,7 @@ __all__ = [
     "read_memcg",
     "read_memcg_meminfo",
     "read_oom_groups",
+    "read_procs",
 ]
 
 _DEFAULT_SWAPPINESS: Final = 60
@@ -118,8 +118,8 @@ def parse_own_cgroup(data: bytes) -> str:
     return own.decode("utf-8", "surrogateescape").strip("/")
 
 
-def _procs(root: Root, folder: str) -> tuple[int, ...]:
-    """Pids in one cgroup. Raises ``ReadError``."""
+def read_procs(root: Root, folder: str) -> tuple[int, ...]:
+    """Pids in one cgroup; none in one that is gone. Raises ``ReadError``."""
     try:
         return parse_procs(root.read(f"{folder}/cgroup.procs"))
     except Gone:
@@ -155,7 +155,7 @@ def _subtree(root: Root, place: _Place) -> list[_Cgroup]:
         number = len(paths)
         paths.append(path)
         parents.append(parent)
-        own.append(_procs(root, base + path))
+        own.append(read_procs(root, base + path))
         try:
             names = root.subdirs(base + path)
         except Gone:

@@ -1,10 +1,10 @@
 """Who takes how many pages: two counts of each process, from one look at it to the next."""
 
 import math
-from typing import Final, NamedTuple
 
 from oomd.mm_types import TaskId
 from oomd.proc.task import Stat
+from oomd.typed import Final, NamedTuple
 
 __all__ = ["HALF_LIFE_MS", "PageCounts", "Taker"]
 

@@ -9,13 +9,16 @@ __all__ = ["parse_pressure", "pressure_file", "read_pressure"]
 _FILE = "proc/pressure/memory"
 
 
+_NAMES = (b"avg10=", b"avg60=", b"avg300=", b"total=")
+
+
 def _stall(words: list[bytes]) -> Stall:
-    names = [b"avg10=", b"avg60=", b"avg300=", b"total="]
-    if not all(word.startswith(name) for name, word in zip(names, words, strict=True)):
-        raise ValueError
-    avg10, avg60, avg300, total = (
-        word[len(name) :] for name, word in zip(names, words, strict=True)
-    )
+    numbers = []
+    for name, word in zip(_NAMES, words, strict=True):
+        if not word.startswith(name):
+            raise ValueError
+        numbers.append(word[len(name) :])
+    avg10, avg60, avg300, total = numbers
     stall = Stall(float(avg10), float(avg60), float(avg300), int(total))
     # NaN compares false with everything: no threshold would ever be crossed.
     if not all(0 <= share <= 1000 for share in stall[:3]) or stall.total_us >= 1 << 64:

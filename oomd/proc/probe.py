@@ -1,11 +1,10 @@
 """What this kernel lacks: probed, never guessed from a version."""
 
-from typing import Literal, NamedTuple
-
 from oomd.proc.cgroup import V1_MEMORY, v2_mount
 from oomd.proc.meminfo import read_meminfo
 from oomd.proc.root import ReadError, Root
 from oomd.proc.sysctl import parse_int, read_int
+from oomd.typed import Literal, NamedTuple
 
 __all__ = ["Probe", "ZramDevice", "probe"]
 

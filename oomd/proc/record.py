@@ -49,6 +49,8 @@ class RecordingRoot(Root):
         self._exists: dict[str, bool] = {}
         self._user_ns_inodes: dict[str, int | None] = {}
         self._same_mm: dict[tuple[int, int], bool | None] = {}
+        self._xattrs: dict[str, str | None] = {}
+        self._owners: dict[str, int | None] = {}
         try:
             # Names and sizes of every user's processes: not for everybody's eyes.
             os.makedirs(self._directory, mode=0o700, exist_ok=True)
@@ -101,6 +103,9 @@ class RecordingRoot(Root):
     def read_record(self, rel: str) -> bytes:
         return self._file(rel, self._source.read_record)
 
+    def read_value(self, rel: str) -> bytes:
+        return self._file(rel, self._source.read_value)
+
     def listdir(self, rel: str) -> list[str]:
         if rel not in self._listings:
             self._listings[rel] = self._ask(rel, self._source.listdir)
@@ -115,6 +120,19 @@ class RecordingRoot(Root):
         if rel not in self._links:
             self._links[rel] = self._ask(rel, self._source.readlink)
         return self._links[rel]
+
+    def xattr(self, rel: str, name: str) -> bytes | None:
+        key = f"{rel}#{name}"
+        if key not in self._xattrs:
+            value = self._source.xattr(rel, name)
+            self._xattrs[key] = None if value is None else value.decode("latin-1")
+        kept = self._xattrs[key]
+        return None if kept is None else kept.encode("latin-1")
+
+    def owner(self, rel: str) -> int | None:
+        if rel not in self._owners:
+            self._owners[rel] = self._source.owner(rel)
+        return self._owners[rel]
 
     def exists(self, rel: str) -> bool:
         if rel not in self._exists:
@@ -165,6 +183,9 @@ class RecordingRoot(Root):
             "exists": self._exists,
             "listings": self._listings,
             "subdirs": self._subdirs,
+            # Most have none.
+            "xattrs": {key: value for key, value in self._xattrs.items() if value is not None},
+            "owners": self._owners,
             "extra": extra or {},
         }
         self._save(MANIFEST, json.dumps(manifest, indent=1).encode("ascii") + b"\n")

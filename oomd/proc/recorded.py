@@ -107,6 +107,9 @@ class RecordedRoot(Root):
         self._links = manifest.take("links", no_text, str)
         no_facts: dict[str, bool] = {}
         self._exists = manifest.take("exists", no_facts, bool)
+        self._xattrs = manifest.take("xattrs", no_text, str)
+        no_owners: dict[str, int | None] = {}
+        self._owners = manifest.take("owners", no_owners, int, type(None))
         no_inodes: dict[str, int | None] = {}
         self._user_ns_inodes = manifest.take("user_ns_inodes", no_inodes, int, type(None))
         self._same_mm = manifest.take_same_mm()
@@ -131,6 +134,10 @@ class RecordedRoot(Root):
         self._check(rel)
         return super().read_record(rel)
 
+    def read_value(self, rel: str) -> bytes:
+        self._check(rel)
+        return super().read_value(rel)
+
     def listdir(self, rel: str) -> list[str]:
         self._check(rel)
         names = self._listings.get(rel)
@@ -145,6 +152,13 @@ class RecordedRoot(Root):
         self._check(rel)
         target = self._links.get(rel)
         return super().readlink(rel) if target is None else target
+
+    def xattr(self, rel: str, name: str) -> bytes | None:
+        value = self._xattrs.get(f"{rel}#{name}")
+        return super().xattr(rel, name) if value is None else value.encode("latin-1", "replace")
+
+    def owner(self, rel: str) -> int | None:
+        return self._owners[rel] if rel in self._owners else super().owner(rel)
 
     def exists(self, rel: str) -> bool:
         answer = self._exists.get(rel)

@@ -1,21 +1,21 @@
 """What depends on one process, read once it is chosen: its children, and who shares its mm."""
 
-from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple
-
 from oomd.mm_types import Task, TaskId
 from oomd.proc.root import ReadError, Root
 from oomd.proc.task import parse_stat, read_task
+from oomd.typed import Final, Iterable, Iterator, NamedTuple
 
 __all__ = [
     "Sharers",
     "candidates_for_sharing",
     "confirm_sharers",
     "find_sharers",
+    "grew_between",
     "in_vfork",
     "iter_children",
     "parse_children",
     "presumed_same_mm",
+    "twin_lives",
 ]
 
 # A process with more threads than this is looked at no further.
@@ -98,6 +98,24 @@ def presumed_same_mm(task: Task, others: Iterable[Task]) -> frozenset[TaskId]:
     )
 
 
+def grew_between(before: Task, other: Task, after: Task) -> bool:
+    """Whether ``other`` may have the mm of a task read ``before`` it and again ``after`` it.
+
+    Each of its four figures then lies between the task's own two, as three looks at one mm that
+    grows show it. For a task of a steady size this says what ``presumed_same_mm()`` does.
+    """
+    return (
+        before.ident == after.ident
+        and before.has_mm
+        and other.has_mm
+        and after.has_mm
+        and all(
+            min(first, last) <= size <= max(first, last)
+            for first, size, last in zip(_sizes(before), _sizes(other), _sizes(after), strict=True)
+        )
+    )
+
+
 def _waits_uninterruptibly(root: Root, task: Task) -> bool:
     """A thread of it is in state D, as one that has called vfork() is until the child execs."""
     if task.state == "D":
@@ -134,8 +152,8 @@ def in_vfork(root: Root, task: Task, page_size_bytes: int) -> bool:
 def candidates_for_sharing(tasks: Iterable[Task], victim: Task) -> tuple[Task, ...]:
     """Processes that may have the victim's mm: user tasks with an address space of its size.
 
-    Only ``total_vm_pages`` has to be equal: rss drifts between two reads, and a process that maps
-    or unmaps just then is asked again at the next kill.
+    Only ``total_vm_pages`` has to be equal: rss drifts between two reads. A child or the parent is
+    one as well if it is nearly as large: it may have been read while both grew.
     """
     return tuple(
         task
@@ -143,8 +161,44 @@ def candidates_for_sharing(tasks: Iterable[Task], victim: Task) -> tuple[Task, .
         if task.has_mm
         and not task.kthread
         and task.pid != victim.pid
-        and task.total_vm_pages == victim.total_vm_pages
+        and (
+            task.total_vm_pages == victim.total_vm_pages
+            or (
+                (task.ppid == victim.pid or task.pid == victim.ppid)
+                and _near(task.total_vm_pages, victim.total_vm_pages)
+            )
+        )
     )
+
+
+def _near(pages: int, others: int) -> bool:
+    """Within an eighth."""
+    return abs(pages - others) * 8 <= others
+
+
+def _statm(root: Root, pid: int) -> tuple[int, int]:
+    """Pages of address space and of rss (no mmap lock); zeros: not to be had."""
+    try:
+        size, resident, *_ = root.read_record(f"proc/{pid}/statm").split()
+        return int(size[:19]), int(resident[:19])
+    except (ReadError, ValueError):
+        return 0, 0
+
+
+def twin_lives(root: Root, victim: Task) -> bool:
+    """Some process is of about the victim's size, address space and rss: it may have its mm.
+
+    Costs one small file per process. Raises nothing.
+    """
+    sizes = (victim.total_vm_pages, victim.rss_pages)
+    try:
+        return any(
+            all(map(_near, _statm(root, pid), sizes))
+            for pid in root.iter_pids()
+            if pid != victim.pid
+        )
+    except ReadError:
+        return False
 
 
 class Sharers(NamedTuple):
@@ -189,8 +243,10 @@ def confirm_sharers(
     return Sharers(tuple(confirmed), tuple(unconfirmed))
 
 
-def _of_size(root: Root, victim: Task) -> Iterator[int]:
-    """Pids whose address space is as large as the victim's was, by ``statm`` (no mmap lock)."""
+def _of_size(root: Root, victim: Task) -> Iterator[tuple[int, int]]:
+    """Pids whose address space is as large as the victim's was, by ``statm`` (no mmap lock), and
+    that size in pages; 0: a leader that has exited, and may share the mm through a living thread.
+    """
     for pid in root.iter_pids():
         if pid == victim.pid:
             continue
@@ -198,19 +254,39 @@ def _of_size(root: Root, victim: Task) -> Iterator[int]:
             total_vm, _, _ = root.read_record(f"proc/{pid}/statm").partition(b" ")
         except ReadError:
             continue
-        # A leader that has exited shows 0, and may share the mm through a living thread.
-        if total_vm.isdigit() and int(total_vm[:19]) in (0, victim.total_vm_pages):
-            yield pid
+        pages = int(total_vm[:19]) if total_vm.isdigit() else -1
+        if pages in (0, victim.total_vm_pages):
+            yield pid, pages
+
+
+def _worth_reading(root: Root, victim: Task, page_size_bytes: int) -> list[int]:
+    """Those of its size, without those whose mm is another one: of many forks of one program all
+    have its size. Raises ``ReadError``.
+    """
+    tid: int | None = victim.mm_tid or victim.pid
+    of_size = tuple(_of_size(root, victim))
+    pids: list[int] = []
+    for _ in range(2):
+        if tid is None:
+            break
+        asked = tid
+        pids = [pid for pid, pages in of_size if not (pages and root.same_mm(asked, pid) is False)]
+        tid = _thread_with_mm(root, victim, page_size_bytes)
+        if tid == asked:
+            break
+        # The thread that was asked may have given up the mm before another one does.
+    return pids
 
 
 def find_sharers(root: Root, victim: Task, page_size_bytes: int) -> Sharers:
     """All processes that may share the victim's mm, judged: see ``confirm_sharers()``.
 
-    ``victim`` holds the figures taken before the kill. Costs one small file per process and the
-    whole record of the few of its size. Raises nothing.
+    ``victim`` holds the figures taken before the kill. Costs one small file per process, a kcmp(2)
+    for each of its size, and the whole record of those whose mm may be its. Raises nothing.
     """
     try:
-        tasks = [read_task(root, pid, page_size_bytes) for pid in _of_size(root, victim)]
+        pids = _worth_reading(root, victim, page_size_bytes)
+        tasks = [read_task(root, pid, page_size_bytes) for pid in pids]
     except ReadError:
         return Sharers((), ())
     candidates = candidates_for_sharing((task for task in tasks if task is not None), victim)

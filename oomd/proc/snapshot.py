@@ -1,13 +1,14 @@
 """Everything that one decision is made from, read once."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
 
 from oomd.mm_types import MemCgroup, Snapshot, Task
+from oomd.proc.errors import is_short
 from oomd.proc.meminfo import read_meminfo
 from oomd.proc.nodes import read_nodes
-from oomd.proc.root import ReadError, Root
+from oomd.proc.root import ReadError, Refused, Root
 from oomd.proc.task import read_task
+from oomd.typed import Callable, Iterable, Iterator
 
 __all__ = ["CannotDecide", "scan_tasks", "take_snapshot"]
 
@@ -45,7 +46,8 @@ def take_snapshot(
 
     ``keep`` is asked for every task as it is read, and those it refuses are not held: with it the
     scan of 30,000 processes needs the memory of a few. ``memcg``: only its processes.
-    Raises ``CannotDecide`` if meminfo, ``/proc`` or every single process cannot be read.
+    Raises ``CannotDecide`` if meminfo, ``/proc`` or every single process cannot be read, or if no
+    descriptors are left to read them by.
     """
     begin_ns = time.monotonic_ns()
     tasks = []
@@ -55,6 +57,8 @@ def take_snapshot(
         page_size_bytes = root.page_size_bytes()
         pids = None if memcg is None else memcg.pids
         for task in scan_tasks(root, page_size_bytes, pids):
+            if is_short(task.refused):
+                raise Refused(f"proc/{task.pid}", task.refused)
             seen += 1
             readable += not task.refused
             if keep is None or keep(task):

@@ -19,7 +19,7 @@ def parse_int(data: bytes, path: str = "") -> int:
 
 def read_int(root: Root, path: str) -> int:
     """Raises ``ReadError``."""
-    return parse_int(root.read_record(path), path)
+    return parse_int(root.read_value(path), path)
 
 
 def read_sysctls(root: Root) -> Sysctls:

@@ -4,11 +4,10 @@ None of these takes the target's mmap lock, which a thrashing process can hold f
 is the hot path of the scan: bytes are searched, not split into lines, and decoded once.
 """
 
-from typing import Final, NamedTuple
-
 from oomd.mm_types import CAP_SYS_ADMIN, PF_KTHREAD, Task
 from oomd.proc.root import Gone, ReadError, Root, Unparsable
 from oomd.proc.sysctl import parse_int
+from oomd.typed import Final, NamedTuple
 
 __all__ = ["INIT_USER_NS_INODE", "Stat", "Status", "parse_stat", "parse_status", "read_task"]
 
@@ -314,21 +313,24 @@ def _read_flagged(root: Root, pid: int, page_size_bytes: int) -> Task | None:
     return task._replace(uid=uid, refused="; ".join(refused))
 
 
-def read_task(root: Root, pid: int, page_size_bytes: int) -> Task | None:
-    """A process as it is now. None: it is gone. Raises nothing.
+def read_task(
+    root: Root, pid: int, page_size_bytes: int, *, oom_score_adj: int | None = None
+) -> Task | None:
+    """A process as it is now. None: it is gone. Raises nothing. ``oom_score_adj``: if just read.
 
     One that may not be read, or whose files are torn, is kept and flagged in ``refused``, with
     what the other files say: ``starttime_ticks`` is 0 without stat, ``uid`` None without status,
     and ``has_mm`` false when neither shows a size.
     """
-    read = root.read_record
-    mm_tid = pid
+    read, mm_tid = root.read_record, pid
+    adj: int | None
     try:
         leader = stat = parse_stat(read(f"proc/{pid}/stat"))
         if leader.flags & PF_KTHREAD:
             adj, status = 0, _KTHREAD
         else:
-            adj = parse_int(read(f"proc/{pid}/oom_score_adj"))
+            if (adj := oom_score_adj) is None:
+                adj = parse_int(read(f"proc/{pid}/oom_score_adj"))
             status = parse_status(read(f"proc/{pid}/status"))
             if not status.has_mm and leader.num_threads > 1:
                 mm_tid, stat, status = _find_mm_thread(root, pid) or (pid, stat, status)

@@ -10,8 +10,10 @@ from oomd.proc.relatives import (
     candidates_for_sharing,
     confirm_sharers,
     find_sharers,
+    grew_between,
     iter_children,
     presumed_same_mm,
+    twin_lives,
 )
 from oomd.proc.root import Root
 from oomd.proc.task import read_task
@@ -91,6 +93,25 @@ def test_presumed_by_all_four_sizes(tmp_path: Path) -> None:
     assert {ident.pid for ident in presumed} == {6, 9}
 
 
+def test_one_mm_that_grows_is_known_by_a_look_before_and_one_after() -> None:
+    before = Task(5, 500, total_vm_pages=300, rss_pages=90, pgtables_pages=3)
+    after = before._replace(rss_pages=95, pgtables_pages=4)
+    assert before.has_mm
+    other = before._replace(pid=6)
+    for rss_pages, grew in ((89, False), (90, True), (93, True), (95, True), (96, False)):
+        assert grew_between(before, other._replace(rss_pages=rss_pages), after) is grew
+    # One whose memory goes to swap.
+    swapped = after._replace(rss_pages=80, swapents_pages=15)
+    assert grew_between(
+        after, other._replace(rss_pages=85, swapents_pages=10, pgtables_pages=4), swapped
+    )
+    # Another size of address space; another process; a steady size is that of presumed_same_mm().
+    assert not grew_between(before, other._replace(total_vm_pages=301), after)
+    assert not grew_between(before, other, after._replace(starttime_ticks=501))
+    assert not grew_between(before, other._replace(rss_pages=91), before)
+    assert grew_between(before, other, before)
+
+
 def test_two_without_an_mm_share_nothing(tmp_path: Path) -> None:
     root = make_root(tmp_path, ROWS)
     zombie = task_of(root, 12)
@@ -102,6 +123,34 @@ def test_candidates_by_address_space(tmp_path: Path) -> None:
     tasks = [task_of(root, row["pid"]) for row in ROWS]
     candidates = candidates_for_sharing(tasks, task_of(root, 5))
     assert [task.pid for task in candidates] == [6, 7, 9]
+
+
+def test_relatives_are_candidates_if_they_are_nearly_as_large() -> None:
+    victim = Task(5, 500, ppid=4, total_vm_pages=800, has_mm=True)
+    child = victim._replace(pid=6, ppid=5)
+    found = [
+        pages
+        for pages in (699, 700, 900, 901)
+        if candidates_for_sharing([child._replace(total_vm_pages=pages)], victim)
+    ]
+    assert found == [700, 900]
+    parent = victim._replace(pid=4, ppid=1, total_vm_pages=900)
+    stranger = victim._replace(pid=7, ppid=1, total_vm_pages=801)
+    assert candidates_for_sharing([parent, stranger], victim) == (parent,)
+
+
+def test_a_twin_is_of_about_the_same_size_in_memory_too(tmp_path: Path) -> None:
+    victim = Task(5, 500, total_vm_pages=800, rss_pages=80)
+    others: list[Row] = [
+        {"pid": 5, "total_vm_pages": 800, "rss_pages": 80},
+        {"pid": 6, "total_vm_pages": 800, "rss_pages": 91},
+        {"pid": 7, "total_vm_pages": 901, "rss_pages": 80},
+        {"pid": 8, "state": "Z"},
+    ]
+    assert not twin_lives(make_root(tmp_path / "strangers", others), victim)
+    others.append({"pid": 9, "total_vm_pages": 720, "rss_pages": 90})
+    assert twin_lives(make_root(tmp_path / "twin", others), victim)
+    assert not twin_lives(Root(str(tmp_path / "nowhere")), victim)
 
 
 def test_sharers_are_those_that_kcmp_confirms(tmp_path: Path) -> None:
