@@ -3,12 +3,11 @@ kills is not even loaded."""
 
 from typing import NamedTuple
 
+from oomd.crossing import measure
 from oomd.decide import decide
 from oomd.kill_plan import full_plan
 from oomd.mm.constraint import case_of
-from oomd.mm.oom_badness import Case, ineligible, oom_badness
 from oomd.mm.policy import Policy, policy_for
-from oomd.mm.select_bad_process import scan_order
 from oomd.mm_types import Snapshot, Sysctls
 from oomd.oom import (
     Companion,
@@ -17,21 +16,27 @@ from oomd.oom import (
     Kill,
     NotifierChain,
     OomControl,
+    Rules,
 )
 from oomd.proc.memcg import read_memcg, read_memcg_meminfo
 from oomd.proc.mempolicy import bound_elsewhere
+from oomd.proc.namespace import CONTAINED, in_container
 from oomd.proc.pressure import read_pressure
 from oomd.proc.probe import probe
 from oomd.proc.rivals import running_rivals
 from oomd.proc.root import Root
 from oomd.proc.snapshot import take_snapshot
 from oomd.proc.sysctl import read_sysctls
-from oomd.report.findings import Findings, Ranked
+from oomd.ranking import chosen_without_rules, ranking
+from oomd.report.findings import Findings
 from oomd.report.words import panic_words
 from oomd.settings import Settings
-from oomd.watch import measure
+from oomd.thresholds import LongStall
 
 __all__ = ["Question", "audit"]
+
+# Where the daemon would read on later, the audit reads to the end.
+RULES_BUDGET_US = 60_000_000
 
 
 class Question(NamedTuple):
@@ -82,19 +87,14 @@ def _control(question: Question, snapshot: Snapshot) -> OomControl:
     return oc._replace(current=current)
 
 
-def _ranking(snapshot: Snapshot, case: Case, policy: Policy) -> tuple[Ranked, ...]:
-    eligible, others = [], []
-    for task in scan_order(snapshot.tasks, case):
-        reason = ineligible(task, case)
-        if reason:
-            others.append(Ranked(task, None, reason))
-        else:
-            eligible.append(Ranked(task, oom_badness(task, case.totalpages, policy), ""))
-    # Ties in the order in which the kernel would prefer them.
-    if policy.last_of_equals:
-        eligible.reverse()
-    eligible.sort(key=lambda ranked: -(ranked.points or 0))
-    return (*eligible, *others)
+def _rules(root: Root, settings: Settings, question: Question) -> Rules | None:
+    """The admin's, with all that they ask for read now: nobody is about to die of the wait."""
+    if not settings.has_rules:
+        return None
+    # Imported here: most have none.
+    from oomd.ahead import RulesAhead  # noqa: PLC0415
+
+    return RulesAhead(root, settings, question.memcg, budget_us=RULES_BUDGET_US).book
 
 
 def _notes(
@@ -122,10 +122,20 @@ def _notes(
         )
     if not root.live and not snapshot.kernel:
         notes.append("a plain tree: what only a live kernel tells is not observable")
+    if root.live and in_container(root):
+        notes.append(CONTAINED)
     rivals = running_rivals(root, own_pid)
     if rivals:
         notes.append(f"{', '.join(rivals)} runs here too: each may kill while the other waits")
     return tuple(notes)
+
+
+def _with_mempolicies(root: Root, oc: OomControl, snapshot: Snapshot, policy: Policy) -> OomControl:
+    if oc.constraint is not Constraint.MEMORY_POLICY or oc.nodemask is None:
+        return oc
+    modes = policy.binding_mempolicies
+    bound = bound_elsewhere(root, snapshot.tasks, oc.nodemask, modes)
+    return oc._replace(bound_elsewhere=bound)
 
 
 def audit(
@@ -152,16 +162,15 @@ def audit(
     oc = _control(question, snapshot)
     own = frozenset(task.ident for task in snapshot.tasks if task.pid == own_pid)
     oc = oc._replace(spared=own)
-    if oc.constraint is Constraint.MEMORY_POLICY and oc.nodemask is not None:
-        modes = policy.binding_mempolicies
-        bound = bound_elsewhere(root, snapshot.tasks, oc.nodemask, modes)
-        oc = oc._replace(bound_elsewhere=bound)
-
+    oc = _with_mempolicies(root, oc, snapshot, policy)
     meminfo = read_memcg_meminfo(root, question.memcg) if question.memcg else snapshot.meminfo
     pressure = read_pressure(root, question.memcg or None)
     percent = pressure.full.avg10_percent if pressure is not None else None
-    found = measure(root, meminfo, percent, settings, question.memcg or None)
+    # Of the last 10 s, as it is.
+    long = LongStall(percent or 0.0)
+    found = measure(root, meminfo, percent, settings, question.memcg or None, long=long)
 
+    oc = oc._replace(rules=_rules(root, settings, question))
     decision, oc = decide(root, oc, snapshot, sysctls, policy, freed=notifiers)
     case = case_of(oc, snapshot, policy)
     notes = panic_words(settings, sysctls) + _notes(root, sysctls, snapshot, policy, own_pid)
@@ -183,7 +192,8 @@ def audit(
         decision=decision,
         plan=plan,
         companions=companions,
-        ranking=_ranking(snapshot, case, policy),
+        ranking=ranking(snapshot, case),
+        without_rules=chosen_without_rules(snapshot, case),
         machine=probe(root),
         notes=notes,
     )

@@ -1,112 +1,48 @@
 """The command line. The only place that exits."""
 
 import argparse
-import io
-import json
 import os
 import sys
 from collections.abc import Sequence
-from enum import IntEnum
 from typing import NoReturn
 
 from oomd import __version__
-from oomd.audit import Question, audit
+from oomd.audit_command import add_arguments, dry_run
+from oomd.cli_words import ExitCode, Parser, UsageError
+from oomd.commands import COMMANDS, command_named
 from oomd.config import ConfigError, one_line
-from oomd.config_load import check_config, load_all, load_for
-from oomd.config_plan import not_called
-from oomd.oom import Constraint, Notified, NotifierChain
-from oomd.proc.record import BadRecording, CannotRecord, RecordedRoot, RecordingRoot, open_root
-from oomd.proc.root import ReadError, Root
+from oomd.config_load import check_config
+from oomd.proc.record import BadRecording, CannotRecord
+from oomd.proc.root import ReadError
 from oomd.proc.snapshot import CannotDecide
-from oomd.report.as_json import as_json
-from oomd.report.findings import Findings
-from oomd.settings import Settings
 
-__all__ = ["ExitCode", "main"]
+__all__ = ["ExitCode", "main", "parser"]
 
 
-class ExitCode(IntEnum):
-    """What the exit status means; part of the interface."""
-
-    NOTHING_TO_DO = 0
-    WOULD_ACT = 1
-    """A threshold is crossed: the daemon would act now."""
-    USAGE = 2
-    """The command line or the configuration is not usable."""
-    CANNOT_DECIDE = 3
-    """Too little could be read."""
-    INTERNAL = 70
-    """A defect of oomd's (EX_SOFTWARE, sysexits.h)."""
+def _list_of_commands() -> str:
+    width = max(len(command.name) for command in COMMANDS)
+    lines = (f"  oomd {command.name:{width}}  {command.help}" for command in COMMANDS)
+    return "\n".join(("commands, each with a --help of its own:", *lines))
 
 
-PIPE_COLUMNS = 120
-
-# MAX_NUMNODES, include/linux/numa.h.
-MAX_NODES = 1024
-
-ASSUMABLE = ("panic_on_oom", "oom_kill_allocating_task", "oom_dump_tasks")
-
-
-class UsageError(Exception):
-    """One line for the user."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (try oomd --help)")
-
-
-def _assumption(text: str) -> tuple[str, int]:
-    name, _, value = text.partition("=")
-    name = name.removeprefix("vm.")
-    if name not in ASSUMABLE or not value.isdecimal():
-        known = ", ".join(f"vm.{one}" for one in ASSUMABLE)
-        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=NUMBER, NAME one of {known}")
-    return name, int(value)
-
-
-def _nodes(text: str) -> tuple[Constraint, int]:
-    kind, colon, rest = text.partition(":")
-    constraint = {"cpuset": Constraint.CPUSET, "mempolicy": Constraint.MEMORY_POLICY}.get(
-        kind if colon else "cpuset"
-    )
-    mask = 0
-    try:
-        for part in (rest if colon else text).split(","):
-            first, dash, last = part.partition("-")
-            for nid in range(int(first), int(last if dash else first) + 1):
-                if nid >= MAX_NODES:
-                    raise ValueError
-                mask |= 1 << nid
-    except ValueError:
-        mask = 0
-    if constraint is None or not mask:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}: expected a list of NUMA nodes such as 0-1,3, "
-            "with cpuset: or mempolicy: before it"
-        )
-    return constraint, mask
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 1")
-    return int(text)
-
-
-def _parser() -> _Parser:
-    parser = _Parser(
+def parser() -> Parser:
+    """The arguments of ``oomd`` itself; those of its commands are theirs."""
+    parser = Parser(
         prog="oomd",
-        description="The out-of-memory daemon with the kernel's own policy. Without options it "
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="The out-of-memory daemon with the kernel's own policy. Without options it\n"
         "guards the machine; with --dry-run it only says what it would do.",
-        epilog="Exit status of --dry-run: 0 nothing to do now, 1 a threshold is crossed, "
-        "2 usage or configuration error, 3 could not read enough to decide, 70 internal error. "
-        "oomd replay (see oomd replay --help) judges the kernel's own OOM reports in a log, "
-        "and the decisions that the daemon has kept; "
-        "oomd notifiers (see its --help) shows who can be asked for memory.",
+        epilog=f"{_list_of_commands()}\n\n"
+        "Exit status of --dry-run: 0 nothing to do now, 1 a threshold is crossed, 2 usage or\n"
+        "configuration error, 3 could not read enough to decide, 70 internal error.",
     )
     parser.add_argument("--version", action="version", version=f"oomd {__version__}")
     parser.add_argument("--config", metavar="FILE", help="read this configuration and no other")
+    parser.add_argument(
+        "--container",
+        action="store_true",
+        help="guard although only a container's processes can be seen",
+    )
     parser.add_argument(
         "--check-config",
         nargs="?",
@@ -117,146 +53,8 @@ def _parser() -> _Parser:
     parser.add_argument(
         "--show", action="store_true", help="with --check-config: every value and its origin"
     )
-    dry = parser.add_argument_group("the audit")
-    dry.add_argument("--dry-run", action="store_true", help="one snapshot, one decision, no kill")
-    dry.add_argument("--json", action="store_true", help="as JSON, schema 1")
-    dry.add_argument("--policy", choices=("el7", "mainline", "auto"), help="whose rules")
-    dry.add_argument("--top", type=_positive, metavar="N", help="rows of the ranking (10)")
-    dry.add_argument("--root", metavar="DIR", help="judge a recorded or hand-made tree")
-    dry.add_argument("--record", metavar="DIR", help="keep what was read, for --root")
-    dry.add_argument(
-        "--assume",
-        action="append",
-        default=[],
-        type=_assumption,
-        metavar="SYSCTL=N",
-        help="what if, e.g. vm.panic_on_oom=1; may be repeated",
-    )
-    dry.add_argument(
-        "--current", type=_positive, metavar="PID", help="what if this process were allocating"
-    )
-    where = dry.add_mutually_exclusive_group()
-    where.add_argument("--memcg", metavar="PATH", help="judge an OOM of this memory cgroup")
-    where.add_argument(
-        "--nodes",
-        type=_nodes,
-        metavar="LIST",
-        help="judge an OOM of these NUMA nodes: [cpuset:|mempolicy:]LIST",
-    )
-    where.add_argument("--manual", action="store_true", help="judge an OOM asked for by sysrq-f")
-    dry.add_argument(
-        "--watch",
-        action="store_true",
-        help="stay, and say what would be done each time a threshold is crossed",
-    )
+    add_arguments(parser)
     return parser
-
-
-# --- the audit
-
-
-def _question(options: argparse.Namespace) -> Question:
-    question = Question(
-        policy=options.policy or "",
-        memcg=options.memcg or "",
-        assumed=tuple(options.assume),
-        current_pid=options.current or 0,
-        manual=options.manual,
-    )
-    if options.nodes:
-        constraint, nodemask = options.nodes
-        question = question._replace(nodemask=nodemask, node_constraint=constraint)
-    return question
-
-
-def _print(findings: Findings, settings: Settings, options: argparse.Namespace) -> None:
-    if options.json:
-        json.dump(as_json(findings), sys.stdout, indent=2)
-        print()
-        return
-    # Half of the start-up time, and --json does without it.
-    from rich.console import Console  # noqa: PLC0415
-
-    from oomd.report.as_text import print_findings  # noqa: PLC0415
-
-    top = options.top or settings.log.top
-    if sys.stdout.isatty():
-        print_findings(findings, top, Console(highlight=False))
-        return
-    # For a file or a pipe: one width everywhere, and nothing at the end of a line.
-    console = Console(width=PIPE_COLUMNS, highlight=False, file=io.StringIO())
-    with console.capture() as captured:
-        print_findings(findings, top, console)
-    for line in captured.get().splitlines():
-        print(line.rstrip())
-
-
-def _output(findings: Findings, settings: Settings, options: argparse.Namespace) -> None:
-    """Print the audit, all of it. A reader that has seen enough is no error."""
-    try:
-        _print(findings, settings, options)
-        sys.stdout.flush()
-    except OSError as error:
-        # What is left in the buffer would fail again at exit, where nobody answers for it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        if not isinstance(error, BrokenPipeError):
-            raise UsageError(f"cannot write the output: {error.strerror}") from None
-
-
-def _recorded_notifiers(root: RecordedRoot) -> NotifierChain | None:
-    """The notifiers of the machine that was recorded; None: nobody noted them."""
-    kept = root.extra.get("notifiers")
-    if kept is None:
-        return None
-    priorities = kept.values() if isinstance(kept, dict) else ("",)
-    if not all(one is None or type(one) is int for one in priorities):
-        raise BadRecording(root.path, '"notifiers" has an impossible value')
-    return NotifierChain(tuple(Notified(*one) for one in kept.items()))
-
-
-def _dry_run(options: argparse.Namespace) -> ExitCode:
-    root: Root = open_root(options.root or "/")
-    loaded = load_all(options.config) if root.live else load_for(options.root, options.config)
-    settings = loaded.configured.settings
-    if options.watch:
-        if options.root or options.record:
-            raise UsageError("--watch needs the live machine: not with --root or --record")
-        for name in ("memcg", "nodes", "current", "manual", "assume", "top"):
-            if getattr(options, name):
-                raise UsageError(f"--watch does not go with --{name}")
-        from oomd.watch_only import watch  # noqa: PLC0415
-
-        return ExitCode(watch(root, settings, policy=options.policy or "", as_json=options.json))
-    own_pid = os.getpid() if root.live else 0
-    notifiers = None
-    if isinstance(root, RecordedRoot):
-        own_pid = root.extra.get("own_pid", 0)
-        if type(own_pid) is not int:
-            raise BadRecording(root.path, '"own_pid" has an impossible value')
-        # A configuration that was asked for is asked about.
-        notifiers = None if options.config else _recorded_notifiers(root)
-    if notifiers is None:
-        notifiers = not_called(settings.notifiers.plan)
-    recording = RecordingRoot(root, options.record) if options.record else None
-    findings = audit(
-        recording or root,
-        settings,
-        _question(options),
-        own_pid,
-        notifiers=notifiers,
-        warnings=loaded.warnings,
-    )
-    if recording is not None:
-        kept = {
-            "own_pid": own_pid,
-            "oomd": __version__,
-            "thresholds": as_json(findings)["thresholds"],
-            # Their names, and no more of the configuration: it may hold secrets.
-            "notifiers": {one.name: one.priority for one in notifiers.results},
-        }
-        recording.finish(kept)
-    _output(findings, settings, options)
-    return ExitCode.NOTHING_TO_DO if findings.would_act is None else ExitCode.WOULD_ACT
 
 
 # --- the rest
@@ -275,39 +73,18 @@ def _become_sentinel(options: argparse.Namespace) -> NoReturn:
     argv = [sys.executable, "-I", "-S", "-c", _SENTINEL, package_root]
     if options.config:
         argv += ["--config", options.config]
+    if options.container:
+        argv.append("--container")
     sys.stdout.flush()
     os.execv(sys.executable, argv)
 
 
-def _replay(argv: Sequence[str]) -> int:
-    # It has a command line and a world of its own: nothing of it is loaded for the others.
-    from oomd.replay.command import main as replay  # noqa: PLC0415
-    from oomd.replay.sources import ReplayError  # noqa: PLC0415
-
-    try:
-        return replay(argv)
-    except ReplayError as error:
-        raise UsageError(str(error)) from None
-
-
-def _notifiers(argv: Sequence[str]) -> int:
-    # It loads what an audit must not.
-    from oomd import notifiers_command  # noqa: PLC0415
-
-    try:
-        return notifiers_command.main(argv)
-    except notifiers_command.NotifiersError as error:
-        raise UsageError(str(error)) from None
-
-
 def _run(argv: Sequence[str] | None) -> int:
     argv = sys.argv[1:] if argv is None else argv
-    if argv[:1] == ["replay"]:
-        return _replay(argv[1:])
-    if argv[:1] == ["notifiers"]:
-        return _notifiers(argv[1:])
-    parser = _parser()
-    options = parser.parse_args(argv)
+    command = command_named(argv[0]) if argv else None
+    if command is not None:
+        return command.load().main(argv[1:])
+    options = parser().parse_args(argv)
     if options.check_config is not None:
         status, text = check_config(options.check_config or options.config, options.show)
         print(text, file=sys.stderr if status else sys.stdout)
@@ -315,11 +92,11 @@ def _run(argv: Sequence[str] | None) -> int:
     if options.show:
         raise UsageError("--show goes with --check-config")
     if options.dry_run:
-        return _dry_run(options)
+        return dry_run(options)
     given = [
         name
         for name, value in vars(options).items()
-        if value not in (None, False, []) and name != "config"
+        if value not in (None, False, []) and name not in ("config", "container")
     ]
     if given:
         raise UsageError(f"--{given[0].replace('_', '-')} goes with --dry-run or --check-config")

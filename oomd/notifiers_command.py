@@ -10,8 +10,9 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
+from oomd.cli_words import Parser, UsageError
 from oomd.client import SOCKET, ClientError
 from oomd.client.protocol import NobodyThere
 from oomd.client.question import ask
@@ -28,7 +29,7 @@ from oomd.proc.errors import ReadError
 from oomd.proc.root import WritableRoot
 from oomd.testing import draft_entry
 
-__all__ = ["NotifiersError", "main"]
+__all__ = ["NotifiersError", "main", "parser"]
 
 EXIT_OK, EXIT_FAULT, EXIT_BAD = 0, 1, 2
 
@@ -38,13 +39,8 @@ RUN_S = 90.0
 Message = Mapping[str, Any]
 
 
-class NotifiersError(Exception):
-    """One line for the user."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise NotifiersError(f"{message} (try oomd notifiers --help)")
+class NotifiersError(UsageError):
+    """A notifier that cannot be asked."""
 
 
 def _mib(text: str) -> int:
@@ -53,18 +49,19 @@ def _mib(text: str) -> int:
     return int(text)
 
 
-def _common() -> _Parser:
+def _common() -> Parser:
     """What may stand before the word and after it."""
-    common = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    common = Parser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument("--config", metavar="FILE", help="read this configuration and no other")
     common.add_argument("--socket", metavar="PATH", help=f"in the place of {SOCKET}")
     common.add_argument("--json", action="store_true", help="list and run: as JSON, schema 1")
     return common
 
 
-def _parser() -> _Parser:
+def parser() -> Parser:
+    """The arguments of ``oomd notifiers``."""
     common = _common()
-    parser = _Parser(
+    parser = Parser(
         prog="oomd notifiers",
         parents=[common],
         description="Who is asked for memory before anyone has to die.",
@@ -79,7 +76,7 @@ def _parser() -> _Parser:
     check.add_argument("files", nargs="*", metavar="FILE", help="check these plugins instead")
     words = "ask one for memory, for real; of an oomd that is running, as root"
     run = what.add_parser("run", parents=[common], help=words)
-    run.add_argument("name", metavar="NAME")
+    run.add_argument("name", metavar="NAME", help="as oomd notifiers list has it")
     run.add_argument("--mib", type=_mib, default=64, metavar="N", help="how much (64)")
     return parser
 
@@ -289,7 +286,7 @@ def _run(options: argparse.Namespace) -> int:
 def main(argv: Sequence[str]) -> int:
     """The exit status. Raises NotifiersError and ConfigError."""
     options = argparse.Namespace(config=None, socket=SOCKET, json=False)
-    _parser().parse_args(argv, options)
+    parser().parse_args(argv, options)
     if options.json and options.what == "check":
         raise NotifiersError("--json goes with list and run")
     status = {"check": _check, "run": _run}.get(options.what, _list)(options)

@@ -3,39 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from oomd.config import one_line
 from oomd.notifier.own_worker import Released
+from oomd.report.console import ago, console, print_trimmed
 
 __all__ = ["print_checked", "print_notifiers", "print_released"]
 
 Message = Mapping[str, Any]
-
-PIPE_COLUMNS = 160
-
-
-def _console() -> Console:
-    console = Console(highlight=False)
-    # For a file or a pipe: one width everywhere.
-    return console if console.is_terminal else Console(highlight=False, width=PIPE_COLUMNS)
-
-
-def _print(console: Console, what: Table | Text) -> None:
-    """Without the blanks that a table has at the ends of its lines."""
-    with console.capture() as captured:
-        console.print(what)
-    for line in captured.get().splitlines():
-        print(line.rstrip())
-
-
-def _ago(seconds: float) -> str:
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit} ago"
-    return f"{seconds:.0f} s ago"
 
 
 def _change(change_kib: int) -> str:
@@ -46,18 +23,18 @@ def _last(notifier: Message) -> str:
     last = notifier["last"]
     if not last:
         return ""
-    words = f"{last['verdict']} in {last['took_ms']} ms, {_ago(last['ago_s'])}"
+    words = f"{last['verdict']} in {last['took_ms']} ms, {ago(last['ago_s'])}"
     return f"{words} (MemFree {_change(last['mem_free_change_kib'])})"
 
 
 def print_notifiers(notifiers: Sequence[Message], note: str = "") -> None:
     """The list. ``note``: what is to be known about it first."""
-    console = _console()
+    to = console()
     if note:
-        _print(console, Text(one_line(note)))
+        print_trimmed(to, Text(one_line(note)))
     if not notifiers:
         if not note:
-            _print(console, Text("no notifier is registered"))
+            print_trimmed(to, Text("no notifier is registered"))
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
     for title in ("name", "priority", "deadline", "state", "last", "source"):
@@ -77,7 +54,7 @@ def print_notifiers(notifiers: Sequence[Message], note: str = "") -> None:
         good = one["state"] in ("ready", "not running")
         style = "" if good else "yellow"
         table.add_row(*(Text(one_line(cell), style=style) for cell in cells))
-    _print(console, table)
+    print_trimmed(to, table)
 
 
 def print_checked(good: bool | None, words: str) -> None:
@@ -85,15 +62,15 @@ def print_checked(good: bool | None, words: str) -> None:
     mark, style = {True: ("ok", "green"), False: ("BAD", "bold red"), None: ("warning", "yellow")}[
         good
     ]
-    console = _console()
+    to = console()
     text = Text.assemble((f"{mark:<8}", style), words)
     # Unbroken: a path that is cut in two cannot be copied.
-    console.print(text, soft_wrap=True)
+    to.print(text, soft_wrap=True)
 
 
 def print_released(released: Released, by: str) -> None:
     """What one notifier claims, and what was measured."""
-    console = _console()
+    to = console()
     bad = released.fault or not released.called
     rows = (
         ("notifier", f"{released.name}, priority {released.priority}"),
@@ -106,4 +83,4 @@ def print_released(released: Released, by: str) -> None:
     )
     for name, value in rows:
         style = "bold red" if bad and name == "verdict" else ""
-        console.print(Text.assemble((f"{name:<14}", "dim"), (one_line(value), style)))
+        to.print(Text.assemble((f"{name:<14}", "dim"), (one_line(value), style)))

@@ -95,14 +95,19 @@ def send_first(connection: socket.socket, data: bytes) -> None:
         pass
 
 
-def unreachable(path: str, error: OSError, patience_s: float = ANSWER_S) -> NotRunning:
-    """What an error of the socket's means to a person."""
+def unreachable(
+    path: str,
+    error: OSError,
+    patience_s: float = ANSWER_S,
+    setting: str = "notifiers.clients",
+) -> NotRunning:
+    """What an error of the socket's means to a person. ``setting`` says who may use it."""
     if isinstance(error, FileNotFoundError):
         return NobodyThere(f"{path} is not there: is oomd running?")
     if isinstance(error, ConnectionRefusedError):
         return NobodyThere(f"{path} has nobody behind it: is oomd running?")
     if isinstance(error, PermissionError):
-        why = "may not be used by this user: see oomd's setting notifiers.clients"
+        why = f"may not be used by this user: see oomd's setting {setting}"
     elif isinstance(error, TimeoutError):
         why = f"does not answer within {patience_s:g} s: see journalctl -u oomd"
     elif isinstance(error, BlockingIOError):

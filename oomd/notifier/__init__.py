@@ -13,8 +13,12 @@ list[str]) and defaults are what the configuration is checked against, table
 ``[notifiers.pagecache-of-mine]``. A return of ``NOTIFY_STOP(freed_bytes)`` ends the chain.
 """
 
-from collections.abc import Callable
-from typing import Final, NamedTuple, TypeVar
+from oomd.typed import TYPE_CHECKING, Callable, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    _Release = TypeVar("_Release", bound=Callable[..., "Answer"])
 
 __all__ = ["API", "NOTIFY_STOP", "Answer", "OomEvent", "Registered", "oom_notifier"]
 
@@ -54,19 +58,19 @@ class Registered(NamedTuple):
     release: Callable[..., Answer]
 
 
-_Release = TypeVar("_Release", bound=Callable[..., Answer])
-
 ATTRIBUTE: Final = "__oom_notifier__"
 
 
-def oom_notifier(name: str, *, priority: int = 0, api: int = API) -> Callable[[_Release], _Release]:
+def oom_notifier(
+    name: str, *, priority: int = 0, api: int = API
+) -> "Callable[[_Release], _Release]":
     """``register_oom_notifier()`` for a function: ``release(event, **options) -> bytes freed``.
 
     The highest ``priority`` is called first. The function stays what it was. Whatever is wrong
     with it is said, by name, when it is loaded.
     """
 
-    def register(release: _Release) -> _Release:
+    def register(release: "_Release") -> "_Release":
         setattr(release, ATTRIBUTE, Registered(name, priority, api, release))
         return release
 

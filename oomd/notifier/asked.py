@@ -1,17 +1,19 @@
 """The sentinel's one wait: for the answers to one question, and no longer than its deadline."""
 
 import select
-from collections.abc import Callable
-from typing import Any, Final
 
 from oomd import wire
+from oomd.event import Look
 from oomd.notifier.channel import Channel
 from oomd.oom import Notified
 from oomd.proc.meminfo import read_meminfo
 from oomd.proc.root import ReadError, Root
+from oomd.typed import Any, Callable, Final
 
-__all__ = ["NOTIFIERS_MAX", "Asked"]
+__all__ = ["NOTIFIERS_MAX", "Asked", "question"]
 
+# The worker is to be done a little before we stop listening.
+MARGIN_MS = 25
 # How often to look whether there is still time to wait.
 LOOK_MS = 20
 
@@ -20,6 +22,18 @@ PRIORITY_MAX: Final = 1000
 
 NOTIFIERS_MAX: Final = 128
 """Results that one chain may have."""
+
+
+def question(seq: int, trigger: str, look: Look, deadline_ms: int) -> wire.Message:
+    """What the worker is asked: for how much, and until when."""
+    return {
+        "op": "oom",
+        "seq": seq,
+        "wanted_bytes": look.wanted_kib(trigger) * 1024,
+        "deadline_ms": max(deadline_ms - MARGIN_MS, 1),
+        "reason": trigger,
+        "constraint": "CONSTRAINT_NONE",
+    }
 
 
 class Asked:

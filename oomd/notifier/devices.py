@@ -112,13 +112,21 @@ class Devices:
         # udevd's events come through the kernel's filter; the kernel's own do not and would wake
         # us up for every device there is. They are better than none where there is no udevd.
         # When udevd is late because memory is short, the sentinel looks often in any case.
-        source = "udev" if self._root.exists(_UDEV_CONTROL) else "kernel"
+        source = "udev" if self._root.exists(_UDEV_CONTROL) and self._hears_udev() else "kernel"
         monitor = pyudev.Monitor.from_netlink(self._context, source)
         for subsystem, device_type in _WANTED:
             monitor.filter_by(subsystem, device_type)
         monitor.start()
         self._epoll.register(monitor.fileno(), select.EPOLLIN)
         self._monitor = monitor
+
+    def _hears_udev(self) -> bool:
+        """udevd speaks in its own network namespace alone (the unit has one of its own, too); the
+        kernel in all of them."""
+        try:
+            return self._root.readlink("proc/self/ns/net") == self._root.readlink("proc/1/ns/net")
+        except ReadError:
+            return False
 
     def _watch_swaps(self) -> int:
         """swapon and swapoff are no devices' events: the kernel wakes up who polls this file."""

@@ -1,4 +1,5 @@
-"""Reads a plugin's file so that nobody but root (or its own user) can have written what is run.
+"""Reads a plugin's file so that nobody but root (or its own user) can have written what is run, and
+checks programs likewise.
 
 The file is opened once, below folders that were opened one by one; what is checked, read and run
 is what those descriptors hold, whatever becomes of the names meanwhile.
@@ -9,7 +10,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-__all__ = ["Untrusted", "read_draft", "read_trusted"]
+__all__ = ["Untrusted", "check_program", "read_draft", "read_trusted"]
 
 # No plugin comes near this; it bounds what a wrong file costs.
 MAX_BYTES = 1 << 20
@@ -75,11 +76,9 @@ def _read(fd: int) -> bytes:
     return data
 
 
-def read_trusted(path: str) -> bytes:
-    """The file, if nobody but root and the user who runs this can have written it.
-
-    Raises Untrusted and OSError. ``path`` is absolute.
-    """
+@contextmanager
+def _trusted(path: str) -> Iterator[int]:
+    """The file's descriptor, if nobody but root and the user who runs this can have written it."""
     euid = os.geteuid()
     folder, name = os.path.split(path)
     with _folder(folder, euid) as folder_fd:
@@ -89,9 +88,29 @@ def read_trusted(path: str) -> bytes:
         fd = os.open(name, _FILE, dir_fd=folder_fd)
         try:
             _check_file(path, os.fstat(fd), euid)
-            return _read(fd)
+            yield fd
         finally:
             os.close(fd)
+
+
+def read_trusted(path: str) -> bytes:
+    """The file, if nobody but root and the user who runs this can have written it.
+
+    Raises Untrusted and OSError. ``path`` is absolute.
+    """
+    with _trusted(path) as fd:
+        return _read(fd)
+
+
+def check_program(path: str) -> None:
+    """Whether this can be run, and nobody but root and the user who runs this can change it.
+
+    Raises Untrusted and OSError. ``path`` is absolute. No folder on its way is anybody else's to
+    write, so what is found good here is what will be run.
+    """
+    with _trusted(path) as fd:
+        if not os.fstat(fd).st_mode & stat.S_IXUSR:
+            raise Untrusted(f"is not executable: chmod +x {path}")
 
 
 def read_draft(path: str) -> bytes:

@@ -22,6 +22,7 @@ from oomd.notifier import OomEvent
 from oomd.notifier.builtin import make
 from oomd.notifier.chain import OomNotifier, OomNotifyList, Result
 from oomd.notifier.gauge import Gauge
+from oomd.notifier.hooks import Hooks
 from oomd.notifier.hosts import Hosts
 from oomd.notifier.plan import Plan, PlanError, parse_plan
 from oomd.notifier.server import Server, described
@@ -88,8 +89,10 @@ class Worker:
         self._builtin: list[ParkedReleaser] = []
         self._hosts = Hosts(shop, plan_fd)
         self._server = Server(shop, listen_fd, self._run_one, self._unnamed)
+        self._hooks = Hooks(self._root, plan.hooks, self._log.say) if plan.hooks else None
         self._watching = False
-        self._count = 0
+        # Where nobody is here to register, that is told, too.
+        self._count = -1 if plan.hooks and not planned else 0
         self._idle_since: float | None = None
         self._ends: float | None = None
         self._selector.register(channel_fd, selectors.EVENT_READ, self._hear)
@@ -127,6 +130,8 @@ class Worker:
                 continue
             one.calm()
             self._builtin.append(one)
+        if self._hooks is not None:
+            self._hooks.start()
         if self._plan.watch_devices:
             self._watch_devices()
         self._tell_count()
@@ -190,6 +195,8 @@ class Worker:
                     self._call_chain(message)
                 case "calm":
                     self._end_storm()
+                case "hook" if self._hooks is not None:
+                    self._hooks.hear(message)
         except wire.WireError as error:
             self._log.say(ERR, f"the guard has sent {error}: oomd of one version? Restart it")
 
@@ -286,6 +293,7 @@ class Worker:
 
     def _needed(self, now: float) -> bool:
         busy = len(self._notifiers) or len(self._server) or self._watching or self._plan.plugins
+        busy = busy or self._hooks is not None
         if busy:
             self._idle_since = None
             return True

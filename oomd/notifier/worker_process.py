@@ -5,33 +5,27 @@ hung, dead or babbling costs a storm no more than that once, and is started anew
 """
 
 import os
-import signal
 from _socket import socket
-from collections.abc import Callable
 
 from oomd import helpers, wire
 from oomd.config import bare_plan
 from oomd.event import Look
+from oomd.lean import signal
 from oomd.log import ERR, WARNING
-from oomd.notifier.asked import NOTIFIERS_MAX, Asked
-from oomd.notifier.channel import Channel, channel_pair
+from oomd.notifier.asked import NOTIFIERS_MAX, Asked, question
+from oomd.notifier.channel import Channel, Words, channel_pair
 from oomd.notifier.listener import knocking, listen, stop_listening
 from oomd.oom import Notified, NotifierChain
 from oomd.proc.root import Root
 from oomd.settings import NotifierSettings
+from oomd.typed import Callable
 
 __all__ = ["MODULE", "WorkerProcess"]
 
 MODULE = "oomd.notifier.worker"
 
 # What failed to start is tried again after this; what was told to go has as long to do it.
-RETRY_MS = 1000
-LEAVE_MS = 2000
-# The worker is to be done a little before we stop listening.
-MARGIN_MS = 25
-# In the calm a worker has little to say: so many messages within so long are a fault.
-CALM_MESSAGES = 200
-CALM_MS = 10_000
+RETRY_MS, LEAVE_MS = 1000, 2000
 # It sets its own limit, once it knows from the plan what it is to hold.
 UNLIMITED_BYTES = -1
 
@@ -61,17 +55,26 @@ class WorkerProcess:
         self._behind = False
         self._behind_until_ms = 0
         self._gone_by_ms = 0
-        self._idle = False
+        self._idle = self._nobody = False
         self._faults = 0
         self._not_before_ms = 0
-        self._words = 0
-        self._words_since_ms = 0
+        self._words = Words()
         self._stormed = False
         self._calm = True
         self.count = 0
         """How many notifiers are registered."""
         self.changed: list[str] = []
         """What has changed about the machine since the caller last looked, in words."""
+
+    @property
+    def running(self) -> bool:
+        """There is a worker to ask."""
+        return self._channel is not None
+
+    @property
+    def faults(self) -> int:
+        """Of workers, since the settings were taken."""
+        return self._faults
 
     # --- settings
 
@@ -140,7 +143,7 @@ class WorkerProcess:
             if plan >= 0:
                 os.close(plan)
         self._channel = ours
-        self._behind = self._idle = False
+        self._behind = self._idle = self._nobody = False
 
     def _cannot_start(self, error: OSError) -> None:
         self._not_before_ms = self._now_ms() + RETRY_MS
@@ -163,13 +166,10 @@ class WorkerProcess:
         """The worker has failed. Its children go with it."""
         self._retire()
         self._faults += 1
-        if self._faults >= wire.FAULTS:
-            self._say(
-                ERR,
-                f"the worker {what}: {wire.FAULTS} faults, no notifier is called until a reload",
-            )
-        else:
-            self._say(WARNING, f"the worker {what}: it is started anew when it is calm")
+        off, then = self._faults >= wire.FAULTS, "it is started anew when it is calm"
+        if off:
+            then = f"{wire.FAULTS} faults, no notifier is called until a reload"
+        self._say(ERR if off else WARNING, f"the worker {what}: {then}")
         self._not_before_ms = self._now_ms() + RETRY_MS
 
     def _collect(self) -> None:
@@ -216,6 +216,20 @@ class WorkerProcess:
             and self._now_ms() >= self._not_before_ms
         )
 
+    @property
+    def at_rest(self) -> bool:
+        """Nothing is due at some time: what happens next ends the sleep by itself."""
+        if self._pending is not None or self._leaving or self._stormed:
+            return False
+        if self._pid:
+            return self._channel is not None
+        over = self._now_ms() >= self._not_before_ms
+        return over and (self._faults >= wire.FAULTS or not self._planned)
+
+    @property
+    def _planned(self) -> bool:
+        return bool(self._settings.plan) and not self._idle
+
     def attend(self, *, calm: bool) -> None:
         """After a turn of the loop. ``calm``: no storm, and nobody is dying."""
         self._calm = calm
@@ -227,8 +241,7 @@ class WorkerProcess:
             self._take(self._pending)
         if self._stormed:
             self._end_storm()
-        planned = bool(self._settings.plan) and not self._idle
-        wanted = planned or (self._listener is not None and knocking(self._listener))
+        wanted = self._planned or (self._listener is not None and knocking(self._listener))
         if wanted and self._may_start():
             self._start()
 
@@ -261,20 +274,11 @@ class WorkerProcess:
         try:
             for message in self._channel.messages():
                 self._heard(message)
-                self._count_words()
+                self._words.count(self._now_ms())
         except wire.WireError as error:
             self._fault(f"has sent {error}")
         else:
             self._see_its_end()
-
-    def _count_words(self) -> None:
-        """Outside a chain. Raises WireError: too many."""
-        now_ms = self._now_ms()
-        if now_ms - self._words_since_ms > CALM_MS:
-            self._words_since_ms, self._words = now_ms, 0
-        self._words += 1
-        if self._words > CALM_MESSAGES:
-            raise wire.WireError(f"{self._words} messages within {CALM_MS // 1000} s, unasked")
 
     def _see_its_end(self) -> None:
         if self._channel is not None and not self._channel.open:
@@ -286,6 +290,7 @@ class WorkerProcess:
         match message["op"]:
             case "registered":
                 self.count = wire.integer(message, "count", 0, NOTIFIERS_MAX)
+                self._nobody = not self.count
             case "changed":
                 self.changed = [*self.changed[-9:], wire.text(message, "what")]
             case "done":
@@ -298,11 +303,15 @@ class WorkerProcess:
             case _:
                 raise wire.WireError("a message that no worker sends")
 
+    def send(self, message: wire.Message) -> bool:
+        """Tell the worker, now or never: False when it is not there, or does not listen."""
+        return self._channel is not None and self._channel.send(message)
+
     # --- the chain
 
     def _not_asked(self) -> NotifierChain:
         """Nothing is registered; or it should be, and the worker is not there."""
-        if not self._settings.plan or self._idle:
+        if not self._settings.plan or self._idle or self._nobody:
             return NotifierChain()
         why = "not running"
         if self._faults >= wire.FAULTS:
@@ -320,19 +329,10 @@ class WorkerProcess:
             left = Notified("worker", 0, 0, "left behind by an earlier chain, not called")
             return NotifierChain((left,), True)
         self._seq += 1
-        wanted_bytes = look.wanted_kib(trigger) * 1024
         deadline_ms = self._settings.chain_deadline_ms
-        question = {
-            "op": "oom",
-            "seq": self._seq,
-            "wanted_bytes": wanted_bytes,
-            "deadline_ms": max(deadline_ms - MARGIN_MS, 1),
-            "reason": trigger,
-            "constraint": "CONSTRAINT_NONE",
-        }
         self._behind = True
         self._behind_until_ms = self._now_ms() + deadline_ms + RETRY_MS
-        if not self._channel.send(question):
+        if not self._channel.send(question(self._seq, trigger, look, deadline_ms)):
             return NotifierChain((Notified("worker", 0, 0, "does not listen"),), True)
         asked = Asked(self._root, self._channel, self._seq, self._heard)
         end_ms = self._now_ms() + deadline_ms

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from datetime import datetime
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO
 
+from oomd.cli_words import Parser
 from oomd.records.text import begins_as_record
 from oomd.replay.as_json import as_json
 from oomd.replay.as_text import Shown, as_text, summary
@@ -28,20 +29,16 @@ from oomd.replay.sources import (
     text_lines,
 )
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 ALL_AGREE, ONE_DIFFERS = 0, 1
 
 _STANDARD_INPUT = "standard input"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ReplayError(f"{message} (try oomd replay --help)")
-
-
-def _parser() -> _Parser:
-    parser = _Parser(
+def parser() -> Parser:
+    """The arguments of ``oomd replay``."""
+    parser = Parser(
         prog="oomd replay",
         description="Judges the kernel's own OOM reports: whom the policy of that kernel would "
         "have chosen from the same task table, with points and score, and whether it agrees. "
@@ -68,7 +65,7 @@ def _parser() -> _Parser:
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     if options.since and not options.journal:
         raise ReplayError("--since goes with --journal")
     if options.journal and options.file:

@@ -10,6 +10,7 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
+from oomd.cli_words import UsageError
 from oomd.replay.prefix import Logged, logged
 
 __all__ = ["Line", "ReplayError", "kernel_ring", "open_log", "text_lines"]
@@ -48,8 +49,8 @@ _MAGIC = (
 )
 
 
-class ReplayError(Exception):
-    """One line for the user: what is wrong, where, and what to do."""
+class ReplayError(UsageError):
+    """A log that cannot be read or judged."""
 
 
 class _Search:

@@ -39,17 +39,29 @@ def _decision(findings: Findings) -> Json:
             "score": oom_score(decision.points, decision.totalpages),
         }
     message = getattr(decision, "message", None)
+    unruled = findings.without_rules
     return {
         "verdict": verdict_of(decision),
         "constraint": decision.constraint.value,
         "totalpages": decision.totalpages,
         "message": message,
         "chosen": chosen,
+        "without_rules": None if unruled is None else _without_rules(unruled, decision.totalpages),
         "victims": [
             {"pid": one.task.pid, "comm": printable(one.task.comm), "why": one.why}
             for one in victims_of(decision, findings.plan, findings.companions)
         ],
         "trace": trace_as_json(full_trace(decision, findings.plan)),
+    }
+
+
+def _without_rules(ranked: Ranked, totalpages: int) -> Json:
+    points = ranked.points_without_rules or 0
+    return {
+        "pid": ranked.task.pid,
+        "comm": printable(ranked.task.comm),
+        "points": points,
+        "score": oom_score(points, totalpages),
     }
 
 
@@ -70,6 +82,8 @@ def _task(ranked: Ranked) -> Json:
         "points": ranked.points,
         "eligible": not ranked.reason,
         "reason": ranked.reason,
+        "points_without_rules": ranked.points_without_rules,
+        "ruling": None if ranked.ruling is None else ranked.ruling._asdict(),
     }
 
 

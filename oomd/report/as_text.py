@@ -1,20 +1,23 @@
 """The audit for a person: the machine, the distance to each threshold, the seven steps, the
 ranking. Colour only on a terminal (rich sees to that, and to NO_COLOR)."""
 
+from collections.abc import Iterable
+from typing import Literal
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from oomd.config import one_line
 from oomd.mm.oom_badness import oom_score
-from oomd.oom import Freed, Kill, LetItExit, NoneKillable, Panic, Value, Wait
+from oomd.oom import Freed, Kill, LetItExit, NoneKillable, Panic, Ruling, Value, Wait
 from oomd.proc.probe import ZramDevice
 from oomd.report.findings import Findings, Ranked
 from oomd.report.kernel_log import printable
 from oomd.report.trace import full_trace, victims_of
 from oomd.thresholds import Threshold
 
-__all__ = ["print_findings", "verdict_line"]
+__all__ = ["mib", "print_findings", "ranking_table", "threshold_table", "verdict_line"]
 
 KIB_PER_MIB = 1024
 
@@ -80,9 +83,10 @@ def _distance(threshold: Threshold) -> str:
     return f"{threshold.value:.1f} {threshold.unit} against {threshold.limit:.1f} {threshold.unit}"
 
 
-def _thresholds(findings: Findings) -> Table:
+def threshold_table(thresholds: Iterable[Threshold]) -> Table:
+    """Each threshold: where it stands, and what that means."""
     table = Table.grid(padding=(0, 2))
-    for one in findings.thresholds:
+    for one in thresholds:
         state = Text("CROSSED", style="bold red") if one.crossed else Text("clear", style="green")
         table.add_row(Text(one.name), state, Text(_distance(one)))
         table.add_row("", "", Text(one.verdict, style="dim"))
@@ -145,6 +149,20 @@ def verdict_line(findings: Findings) -> str:
             return f'would kill nobody: "{decision.message}"'
 
 
+def _ruling(ruling: Ruling | None) -> str:
+    """What the admin's rules say of one, in a word or two."""
+    if ruling is None:
+        return ""
+    words = [ruling.rule] if ruling.rule else []
+    if ruling.never:
+        words.insert(0, "never:")
+    elif ruling.adj:
+        words.insert(0, f"{'prefer' if ruling.adj > 0 else 'avoid'} {abs(ruling.adj)}:")
+    words += ["(small)"] if ruling.small else []
+    # Born while we were looking.
+    return " ".join(words + (["(cgroup not read)"] if ruling.unread else []))
+
+
 def _row(ranked: Ranked, findings: Findings) -> tuple[str, ...]:
     task = ranked.task
     points, score = "-", "-"
@@ -161,21 +179,41 @@ def _row(ranked: Ranked, findings: Findings) -> tuple[str, ...]:
         str(task.oom_score_adj),
         points,
         score,
+        *_without_rules(ranked),
     )
 
 
-def _ranking(findings: Findings, top: int) -> Table:
+def _without_rules(ranked: Ranked) -> tuple[str, str]:
+    unruled = ranked.points_without_rules
+    return "-" if unruled is None else f"{unruled:,}", _ruling(ranked.ruling)
+
+
+def _shown(findings: Findings, top: int) -> list[Ranked]:
+    """The worst, and below them who would be among the worst if it were not for the rules."""
+    shown = [ranked for ranked in findings.ranking if not ranked.reason][:top]
+    if findings.ruled:
+        unruled = [one for one in findings.ranking if one.points_without_rules is not None]
+        unruled.sort(key=lambda one: -(one.points_without_rules or 0))
+        shown += [one for one in unruled[:top] if one not in shown]
+    return shown
+
+
+def ranking_table(findings: Findings, top: int) -> Table:
+    """The worst first; who would die now, in red."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    columns = ("pid", "uid", "comm", "rss", "page tables", "swap", "adj", "points", "score")
+    columns = ["pid", "uid", "comm", "rss", "page tables", "swap", "adj", "points", "score"]
+    if findings.ruled:
+        columns += ["without rules", "rule"]
     for name in columns:
-        table.add_column(name, justify="left" if name == "comm" else "right", overflow="fold")
+        side: Literal["left", "right"] = "left" if name in ("comm", "rule") else "right"
+        table.add_column(name, justify=side, overflow="fold")
     dying = {
         one.task.ident for one in victims_of(findings.decision, findings.plan, findings.companions)
     }
-    eligible = [ranked for ranked in findings.ranking if not ranked.reason]
-    for ranked in eligible[:top]:
+    for ranked in _shown(findings, top):
         style = "bold red" if ranked.task.ident in dying else ""
-        table.add_row(*(Text(cell) for cell in _row(ranked, findings)), style=style)
+        cells = _row(ranked, findings)[: len(columns)]
+        table.add_row(*(Text(cell) for cell in cells), style=style)
     return table
 
 
@@ -196,15 +234,22 @@ def print_findings(findings: Findings, top: int, console: Console) -> None:
     shown = min(top, eligible)
     parts = (
         ("The machine", _machine(findings)),
-        ("Thresholds", _thresholds(findings)),
+        ("Thresholds", threshold_table(findings.thresholds)),
         ("out_of_memory(), if it were called now", _steps(findings)),
-        (f"Ranking ({shown} of {eligible} eligible)", _ranking(findings, top)),
+        (f"Ranking ({shown} of {eligible} eligible)", ranking_table(findings, top)),
     )
     for title, table in parts:
         console.print(Text(title, style="bold"))
         console.print(table)
         console.print()
     console.print(Text(one_line(_excluded(findings))))
+    unruled = findings.without_rules
+    if unruled is not None:
+        name = f"{unruled.task.pid} ({printable(unruled.task.comm)})"
+        same = isinstance(findings.decision, Kill) and (
+            findings.decision.chosen.ident == unruled.task.ident
+        )
+        console.print(Text(f"without the rules: {'the same' if same else name}"))
     for note in findings.notes:
         console.print(Text(f"note: {one_line(note)}"))
     if findings.would_act is None:

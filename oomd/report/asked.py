@@ -4,15 +4,12 @@ Built by the sentinel right after a kill, so it reads nothing and copies little.
 :mod:`oomd.records.load`.
 """
 
-from collections.abc import Iterable
-from enum import Enum
-from typing import Any
-
 from oomd.event import Event
 from oomd.mm_types import MemCgroup, Task, TaskId
-from oomd.oom import Decision, KillPlan, OomControl
+from oomd.oom import Decision, KillPlan, OomControl, Rules
 from oomd.report.kernel_log import printable
 from oomd.report.trace import verdict_of
+from oomd.typed import Any, Enum, Iterable, Mapping
 
 __all__ = ["asked", "decision_as_json", "task_as_json"]
 
@@ -32,8 +29,15 @@ def _idents(idents: Iterable[TaskId], held: frozenset[TaskId]) -> list[list[int]
     return [[*one] for one in sorted(one for one in idents if one in held) + others]
 
 
-def _control(oc: OomControl, held: frozenset[TaskId]) -> dict[str, Any]:
+def _rulings(rules: Rules, tasks: Iterable[Task]) -> list[dict[str, Any]]:
+    """What the admin's rules say of each of these, where they say anything."""
+    pairs = ((task, rules.ruling(task)) for task in tasks)
+    return [{"task": [*task.ident], **one._asdict()} for task, one in pairs if one is not None]
+
+
+def _control(oc: OomControl, tasks: Mapping[TaskId, Task]) -> dict[str, Any]:
     out: dict[str, Any] = {}
+    held = frozenset(tasks)
     for name, value in oc._asdict().items():
         if isinstance(value, frozenset):
             out[name] = _idents(value, held)
@@ -42,6 +46,7 @@ def _control(oc: OomControl, held: frozenset[TaskId]) -> dict[str, Any]:
         else:
             out[name] = value
     out["current"] = None if oc.current is None else oc.current._asdict()
+    out["rules"] = None if oc.rules is None else _rulings(oc.rules, tasks.values())
     return out
 
 
@@ -90,12 +95,13 @@ def decision_as_json(decision: Decision) -> dict[str, Any]:
 def asked(event: Event, plan: KillPlan | None) -> dict[str, Any]:
     """The arguments of ``out_of_memory()`` and ``plan_kill()`` that a record has not got yet."""
     snapshot, freed = event.snapshot, event.freed
-    held = frozenset(task.ident for task in snapshot.tasks)
+    tasks = {task.ident: task for task in snapshot.tasks}
     if plan is not None:
-        held |= {plan.victim.ident}
+        tasks.setdefault(plan.victim.ident, plan.victim)
+    held = frozenset(tasks)
     return {
         "kernel": snapshot.kernel,
-        "control": _control(event.case.oc, held),
+        "control": _control(event.case.oc, tasks),
         "memcg": _memcg(snapshot.memcg, held),
         "nodes": [node._asdict() for node in snapshot.nodes],
         "notified": {

@@ -1,9 +1,8 @@
 """The kernel's own words for a kill, in the profile's format, for tools that watch for them."""
 
-from collections.abc import Iterable, Iterator
-
 from oomd.mm_types import Task
 from oomd.oom import Companion, CurrentTask, Kill, KillPlan
+from oomd.typed import Iterable, Iterator
 
 __all__ = ["dump_tasks", "invoked_line", "kill_lines", "companion_lines", "printable"]
 

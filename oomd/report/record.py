@@ -2,17 +2,16 @@
 again: what was seen, decided and done."""
 
 import time
-from collections.abc import Iterable
-from typing import Any
 
 from oomd import __version__
 from oomd.event import Event
-from oomd.mm.oom_badness import ineligible, oom_badness, oom_score
+from oomd.mm.oom_badness import ineligible, oom_score, points_of
 from oomd.mm_types import Pressure, TaskId
 from oomd.oom import Companion, Kill, KillPlan
 from oomd.report.asked import asked, task_as_json
 from oomd.report.kernel_log import dump_tasks, printable
 from oomd.report.trace import Victim, full_trace, trace_as_json, verdict_of, victims_of
+from oomd.typed import Any, Iterable
 
 __all__ = ["SCHEMA", "Record", "decision_record", "settled_record"]
 
@@ -36,7 +35,7 @@ def _candidates(event: Event) -> list[Record]:
     rows = []
     for task in event.snapshot.tasks:
         reason = ineligible(task, event.case)
-        points = None if reason else oom_badness(task, event.case.totalpages, event.case.policy)
+        points = None if reason else points_of(task, event.case)
         rows.append({**task_as_json(task), "points": points, "reason": reason})
     return rows
 
@@ -77,6 +76,8 @@ def decision_record(
         "page_size_bytes": snapshot.page_size_bytes,
         "scan_us": snapshot.scan_us,
         "tasks_seen": snapshot.tasks_seen,
+        "tasks_read": snapshot.tasks_read,
+        "upper_bound_pages": snapshot.upper_bound_pages,
         "meminfo": snapshot.meminfo._asdict(),
         "pressure": _pressure(event.look.pressure),
         "sysctls": event.sysctls._asdict(),

@@ -1,10 +1,8 @@
 """The trace as data: the only explanation there is, for the text, the JSON and the log."""
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
-
 from oomd.mm_types import Task
 from oomd.oom import Companion, Decision, Kill, KillPlan, Step
+from oomd.typed import Any, Iterable, NamedTuple
 
 __all__ = ["Victim", "full_trace", "trace_as_json", "verdict_of", "victims_of"]
 

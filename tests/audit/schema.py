@@ -81,6 +81,7 @@ SCHEMA = {
         "totalpages": int,
         "message": Maybe(str),
         "chosen": Maybe({"pid": int, "comm": str, "points": int, "score": int}),
+        "without_rules": Maybe({"pid": int, "comm": str, "points": int, "score": int}),
         "victims": [
             {
                 "pid": int,
@@ -113,6 +114,10 @@ SCHEMA = {
             "points": Maybe(int),
             "eligible": bool,
             "reason": str,
+            "points_without_rules": Maybe(int),
+            "ruling": Maybe(
+                {"rule": str, "adj": int, "never": bool, "small": bool, "unread": bool}
+            ),
         }
     ],
     "notes": [str],

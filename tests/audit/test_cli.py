@@ -134,7 +134,7 @@ def test_70_for_a_defect_of_ours(
     def broken(*args: object, **named: object) -> None:
         raise error
 
-    monkeypatch.setattr("oomd.cli.audit", broken)
+    monkeypatch.setattr("oomd.audit_command.audit", broken)
     make_root(tree, TASKS, meminfo=AMPLE)
     ran = oomd.audit("--root", tree)
     assert (ran.status, ran.out) == (70, "")

@@ -25,7 +25,7 @@ STEP_NAMES = [
     "oom_kill_process",
 ]
 
-DYING: Row = {"pid": 20, "comm": "victim", "rss_pages": 50, "sigkill_pending": True}
+DYING: Row = {"pid": 20, "comm": "victim", "rss_pages": 5_000, "sigkill_pending": True}
 CHILD: Row = {"pid": 20, "comm": "worker", "ppid": 10, "rss_pages": 100}
 SECRET: Row = {"pid": 20, "refusals": {"status": "EACCES"}}
 

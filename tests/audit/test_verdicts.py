@@ -95,7 +95,7 @@ def test_a_current_that_is_not_there_is_said_to_be_gone(oomd: Oomd, tree: Path) 
 
 @BOTH
 def test_wait_for_somebody_who_is_dying_already(oomd: Oomd, tree: Path, policy: str) -> None:
-    dying: Row = {"pid": 20, "comm": "victim", "rss_pages": 50, "sigkill_pending": True}
+    dying: Row = {"pid": 20, "comm": "victim", "rss_pages": 5_000, "sigkill_pending": True}
     make_root(tree, [*TASKS, dying], meminfo=AMPLE)
     found = oomd.json(tree, "--policy", policy)
     assert found["decision"]["verdict"] == "wait"
@@ -123,7 +123,7 @@ def test_panic_at_step_3(oomd: Oomd, tree: Path, policy: str, setting: int, word
 def test_a_manual_oom_panics_on_el7_alone(
     oomd: Oomd, tree: Path, policy: str, verdict: str
 ) -> None:
-    dying: Row = {"pid": 20, "comm": "victim", "rss_pages": 50, "sigkill_pending": True}
+    dying: Row = {"pid": 20, "comm": "victim", "rss_pages": 5_000, "sigkill_pending": True}
     make_root(tree, [*TASKS, dying], meminfo=AMPLE, sysctls=Sysctls(panic_on_oom=1))
     found = oomd.json(tree, "--manual", "--policy", policy)
     assert found["decision"]["verdict"] == verdict

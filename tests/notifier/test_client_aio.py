@@ -169,6 +169,8 @@ def test_who_does_not_use_asyncio_does_not_load_it() -> None:
     loaded = result.stdout.split()
     assert "asyncio" not in loaded
     assert {name for name in loaded if name.startswith("oomd.")} == {
+        "oomd.typed",
+        "oomd.plain_json",
         "oomd.wire",
         "oomd.client",
         "oomd.client.protocol",

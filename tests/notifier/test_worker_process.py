@@ -30,6 +30,7 @@ def test_with_nothing_planned_nothing_runs_and_nothing_is_called(attended: Atten
     before = children()
     attended.configure("", clients="off")
     attended.worker.attend(calm=True)
+    assert attended.worker.at_rest
     assert children() == before
     assert attended.call() == NotifierChain()
     # Root's alone: to ask who is registered, not to register.
@@ -51,10 +52,14 @@ def test_what_the_notifiers_answer_is_taken_as_it_is_said(attended: Attended) ->
 def test_calm_is_told_once_after_a_storm(attended: Attended) -> None:
     attended.started("answers")
     attended.worker.attend(calm=True)
+    assert attended.worker.at_rest
     attended.call()
     attended.worker.attend(calm=False)
     assert attended.worker.changed == []
+    # It has to be told when it is calm.
+    assert not attended.worker.at_rest
     attended.until(lambda: bool(attended.worker.changed))
+    assert attended.worker.at_rest
     # The worker answers in turn, so a second one would be heard before the chain's end.
     attended.worker.attend(calm=True)
     attended.call()
@@ -114,6 +119,8 @@ def test_a_broken_worker_is_replaced_when_it_is_calm(
     assert verdicts(attended.call()) == [("worker", verdict)]
     # What the record says of the next kill in this storm.
     assert verdicts(attended.call()) == [("worker", "not running")]
+    # Somebody has to start it anew.
+    assert not attended.worker.at_rest
     attended.skew_ms += 10_000
     attended.until(lambda: attended.worker.count == 2)
     assert pid not in children()
@@ -148,6 +155,7 @@ def test_after_three_faults_nobody_is_called_until_a_reload(attended: Attended) 
     attended.skew_ms += 100_000
     attended.worker.attend(calm=True)
     assert not children()
+    assert attended.worker.at_rest
     assert attended.worker.fds() == ()
     assert attended.said[-1] == (
         "the worker was killed by signal 11: 3 faults, no notifier is called until a reload"
@@ -275,5 +283,6 @@ def test_a_worker_that_will_not_go_is_made_to(attended: Attended) -> None:
     attended.configure("", clients="off")
     attended.worker.attend(calm=True)
     assert children() == [pid]
+    assert not attended.worker.at_rest
     attended.skew_ms += 10_000
     attended.until(lambda: not children())

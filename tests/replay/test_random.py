@@ -98,7 +98,9 @@ def test_a_true_report_reads_the_same_in_each_form_with_anything_between(
     lines = report(era, [Process(100, 20, "a b"), Process(200, 500_000, "c")], 200, 501)
     (plain,) = reports(lines)
     form = FORMS[data.draw(any_form.filter(lambda name: name != "unheard of"))]
-    noise = st.lists(st.text(st.characters(exclude_characters="\n"), max_size=40), max_size=3)
+    noise = st.lists(
+        st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=40), max_size=3
+    )
     mixed = []
     for line in lines:
         mixed += [*data.draw(noise.map(lambda texts: [f"audit: {t}" for t in texts])), line]

@@ -2,16 +2,19 @@
 
 import json
 import re
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 
 from oomd.event import Event
+from oomd.message_ids import MESSAGE_IDS
 from oomd.mm.policy import EL7, MAINLINE, Policy
-from oomd.mm_types import Sysctls, Task
+from oomd.mm_types import Sysctls, Task, TaskId
 from oomd.oom import Companion, Kill, NotifierChain, OomControl
 from oomd.report.kernel_log import companion_lines, invoked_line, kill_lines
 from oomd.report.record import Record, decision_record, settled_record
@@ -62,7 +65,8 @@ def test_any_event_can_be_kept_and_told(event: Event) -> None:
             assert FIELD.fullmatch(name)
             assert isinstance(value, str) and value.isprintable()
     ids = [fields["MESSAGE_ID"] for _, _, fields in told if "MESSAGE_ID" in fields]
-    assert ids == [journal.MESSAGE_IDS["other"]]
+    verdict = verdict_of(event.decision)
+    assert ids == [MESSAGE_IDS["missed" if verdict == "kill" else verdict]]
 
 
 def test_what_a_record_of_a_kill_holds() -> None:
@@ -103,9 +107,10 @@ def test_one_entry_of_a_kill_carries_its_identity(policy: Policy, companion: Com
         f"decided at exhaustion: kill 10 (hog, chosen), 11 ({companion.task.comm}, {companion.why})"
     )
     assert fields == {
-        "MESSAGE_ID": journal.MESSAGE_IDS["kill"],
+        "MESSAGE_ID": MESSAGE_IDS["kill"],
         "OOMD_VERDICT": "kill",
         "OOMD_TRIGGER": "exhaustion",
+        "OOMD_STEP": "select_bad_process",
         "OOMD_POLICY": policy.name,
         "OOMD_CONSTRAINT": "CONSTRAINT_NONE",
         "OOMD_TOTALPAGES": "1000000",
@@ -125,7 +130,7 @@ def test_one_entry_of_a_kill_carries_its_identity(policy: Policy, companion: Com
 def test_a_kill_that_missed_is_told_as_something_else() -> None:
     event, _ = killed(EL7)
     (first, *_) = entries(decision_record(event, plan_of(event), (), ()))
-    assert first[2]["MESSAGE_ID"] == journal.MESSAGE_IDS["other"]
+    assert first[2]["MESSAGE_ID"] == MESSAGE_IDS["missed"]
 
 
 def test_after_its_name_a_kill_has_the_table_then_the_steps() -> None:
@@ -159,12 +164,51 @@ def test_how_a_kill_ended() -> None:
             5,
             "10 (hog) gone after 5 ms",
             {
-                "MESSAGE_ID": journal.MESSAGE_IDS["settled"],
+                "MESSAGE_ID": MESSAGE_IDS["settled"],
                 "OOMD_VICTIM_PID": "10",
                 "OOMD_END": "gone",
             },
         )
     ]
+
+
+def test_a_kill_names_the_unit_once_for_its_own_log() -> None:
+    _, record = killed(EL7)
+    record["victims"][0] |= {"cgroup": "/system.slice/db.service/inner", "unit": "db.service"}
+    first, *rest = entries(record)
+    assert first[2]["OOMD_VICTIM_UNIT"] == first[2]["OBJECT_SYSTEMD_UNIT"] == "db.service"
+    assert first[2]["OOMD_VICTIM_CGROUP"] == "/system.slice/db.service/inner"
+    assert rest and not any("OBJECT_SYSTEMD_UNIT" in fields for _, _, fields in rest)
+    cgroup = "/user.slice/user-26.slice/user@26.service/app.slice/mail.service"
+    record["victims"][0] |= {"cgroup": cgroup, "unit": "mail.service"}
+    first = entries(record)[0]
+    assert first[2]["OBJECT_SYSTEMD_USER_UNIT"] == "mail.service"
+    assert "OBJECT_SYSTEMD_UNIT" not in first[2]
+
+
+def test_a_name_that_no_unit_can_have_is_not_told_as_one() -> None:
+    _, record = killed(EL7)
+    record["victims"][0] |= {"cgroup": "/x\\x1b[31m.service", "unit": "\\x1b[31m.service"}
+    assert "OOMD_VICTIM_UNIT" not in entries(record)[0][2]
+    # Whatever a record holds.
+    record["victims"][0] |= {"cgroup": f"/{EVIL}.service", "unit": f"{EVIL}.service"}
+    fields = entries(record)[0][2]
+    assert "OOMD_VICTIM_UNIT" not in fields
+    assert all(value.isprintable() for value in fields.values())
+
+
+def test_the_end_of_a_kill_has_more_of_the_victim_beside_its_decision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[tuple[int, str, dict[str, str]]] = []
+    monkeypatch.setattr(journal, "_sender", lambda: lambda *entry: told.append(entry))
+    _, record = killed(EL7)
+    record["victims"][0] |= {"cgroup": "/system.slice/db.service", "unit": "db.service"}
+    settled = settled_record("10 (hog) gone", {"victim_pid": 10, "took_ms": 5}, TaskId(10, 10))
+    journal.tell_journal([record, settled])
+    fields = told[-1][2]
+    assert fields["OOMD_TOOK_MS"] == "5"
+    assert (fields["OOMD_VICTIM_COMM"], fields["OOMD_VICTIM_UNIT"]) == ("hog", "db.service")
 
 
 def test_without_a_journal_the_helper_says_it_on_stderr(
@@ -176,6 +220,48 @@ def test_without_a_journal_the_helper_says_it_on_stderr(
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "oomd: decided at exhaustion: kill 10 (hog, chosen)"
     assert lines[-1] == "oomd: 10 (hog) gone"
+
+
+@pytest.mark.parametrize(
+    ("answers", "taken"),
+    [
+        ((b'{"parameters":{}}\0',), True),
+        ((b'{"para', b'meters":{}}\0'), True),
+        ((b'{"para',), False),
+        ((), False),
+    ],
+    ids=["at once", "in pieces", "hangs up", "says nothing"],
+)
+def test_whoever_tells_the_journal_waits_until_it_has_read_it(
+    tmp_path: Path, answers: tuple[bytes, ...], taken: bool
+) -> None:
+    path = str(tmp_path / "io.systemd.journal")
+    asked = []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+
+        def answer() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                asked.append(peer.recv(4096))
+                for piece in answers:
+                    peer.sendall(piece)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert journal.wait_until_taken(path) is taken
+        thread.join()
+    assert asked == [b'{"method":"io.systemd.Journal.Synchronize"}\0']
+
+
+def test_nor_does_it_wait_for_ever_or_for_one_that_cannot_say(tmp_path: Path) -> None:
+    path = str(tmp_path / "io.systemd.journal")
+    assert not journal.wait_until_taken(path)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        assert not journal.wait_until_taken(path, 0.01)
 
 
 def test_the_helper_fails_on_what_is_no_record() -> None:
