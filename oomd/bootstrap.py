@@ -26,6 +26,8 @@ def be_ordinary(nice: str, data_bytes: int) -> None:
             adj.write("0")
     except OSError:
         pass
+    # The guard's own, see the unit.
+    resource.setrlimit(resource.RLIMIT_RTPRIO, (0, 0))
     limit_data(data_bytes, data_bytes)
 
 
@@ -43,9 +45,9 @@ def limit_data(soft_bytes: int, hard_bytes: int) -> None:
 
 def end_with(parent: int) -> None:
     """Be killed when the thread that started us ends: prctl(2), PR_SET_PDEATHSIG."""
-    import ctypes  # noqa: PLC0415  only what has to end with its parent pays for it
+    from oomd.libc import function  # noqa: PLC0415  only what ends with its parent pays for it
 
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL)
+    function("prctl", 5)(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         # It ended before we asked.
         os._exit(1)
@@ -56,10 +58,10 @@ def main() -> None:
     module, nice, data_bytes, parent = sys.argv[1:5]
     del sys.argv[1:5]
     be_ordinary(nice, int(data_bytes))
-    if int(parent):
-        end_with(int(parent))
     # -I keeps it from finding the package by itself.
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    if int(parent):
+        end_with(int(parent))
     run_module(module, run_name="__main__", alter_sys=False)
 
 

@@ -5,23 +5,35 @@ the journal) runs in short-lived helpers, before the storm or after it.
 """
 
 import os
-import select
-import signal
 import sys
 import time
-from collections.abc import Sequence
 
 from oomd import __version__
+from oomd.announcer import Announcer
+from oomd.control.chronicle import Chronicle
+from oomd.control.desk import open_desk
 from oomd.effects.act import Executor
 from oomd.effects.oom_reaper import OomReaper
-from oomd.effects.protect import exempt_from_oom, freeze_gc, lock_memory, raise_nofile
+from oomd.effects.protect import (
+    be_realtime,
+    exempt_from_oom,
+    freeze_gc,
+    keep_heap,
+    lock_memory,
+    raise_nofile,
+    touch_spare,
+)
+from oomd.effects.reserve import Reserve
 from oomd.effects.syscalls import describe, probe
+from oomd.first_settings import first_settings
 from oomd.guard import Guard, monotonic_ms
 from oomd.helpers import Helpers
-from oomd.log import ERR, INFO, NOTICE, WARNING, Log
+from oomd.log import ERR, INFO, NOTICE, WARNING, Log, place_of
+from oomd.message_ids import MESSAGE_IDS
 from oomd.mm.policy import policy_for
 from oomd.mm_types import TaskId
 from oomd.notifier.worker_process import WorkerProcess
+from oomd.proc.namespace import CONTAINED, in_container
 from oomd.proc.probe import probe as machine_probe
 from oomd.proc.rivals import running_rivals
 from oomd.proc.root import ReadError, WritableRoot
@@ -33,19 +45,21 @@ from oomd.report.words import machine_words, panic_words, threshold_words
 from oomd.sd_notify import SdNotify
 from oomd.settings import Settings
 from oomd.settings_loader import SettingsLoader
+from oomd.signals import Signals
 from oomd.teller import Teller
+from oomd.typed import Sequence
 from oomd.watch import Watch
 
 __all__ = ["Daemon", "main"]
 
 EXIT_OK = 0
 EXIT_USAGE = 2
-USAGE = "usage: oomd [--config FILE]"
+EXIT_CONTAINED = 3
+USAGE = "usage: oomd [--config FILE] [--container]"
 
 # After an internal error the loop goes on, this much later.
 DEFECT_MS = 100
-# How long the first settings are waited for, and the last records when we stop.
-FIRST_SETTINGS_MS = 5000
+# How long the last records are waited for when we stop.
 LAST_WORDS_MS = 3000
 
 
@@ -58,37 +72,50 @@ class Daemon:
         self._notify = SdNotify()
         self._helpers = Helpers()
         self._teller = Teller(self._helpers, self._log)
+        self._chronicle = Chronicle(self._teller.tell)
         # systemd's RuntimeDirectory=. Run by hand, nothing is kept and nothing is inherited.
         kept = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0].strip("/")
         last_good = f"{kept}/settings" if kept else ""
         self._loader = SettingsLoader(self._helpers, root, config_file, last_good)
-        self._stop = False
-        self._hung_up = False
-        self._asked = False
         self._pinged_ms = 0
         self._said_lost = 0
         self._was_calm = True
         self._kernel_kills = read_oom_kill(root)
 
         # First what keeps us alive while the rest is done.
-        self._wake_fd = self._catch_signals()
-        for words in (exempt_from_oom(root), raise_nofile(), lock_memory()):
+        self._signals = Signals()
+        for words in (exempt_from_oom(root), raise_nofile(), lock_memory(), be_realtime()):
             self._say(INFO, words)
-        self._settings = self._first_settings()
+        self._settings = first_settings(self._loader, self._helpers, self._signals, self._say)
         self._teller.kept = self._settings.records
         self._reaper = self._start_reaper()
         listens = f"/{kept}/notify.sock" if kept else ""
         self._worker = WorkerProcess(root, self._say, monotonic_ms, listens)
+        self._announcer = Announcer(self._chronicle.tell, self._worker.send, self._say_event)
         own = read_task(root, os.getpid(), root.page_size_bytes())
         self._act = Executor(
             root,
             self._settings,
-            self._teller.tell,
+            self._announcer.tell,
             lambda text: self._say(WARNING, text),
             reaper=self._reaper,
             chain=self._worker.call,
             spared=frozenset((own.ident,)) if own is not None else frozenset[TaskId](),
+            say_event=self._say_event,
+            reserve=Reserve(),
         )
+        self._desk = open_desk(
+            root,
+            f"/{kept}/control.sock" if kept else "",
+            act=self._act,
+            worker=self._worker,
+            chronicle=self._chronicle,
+            teller=self._teller,
+            log=self._log,
+            notify=self._notify,
+            config_file=config_file,
+        )
+        self._teller.series = self._desk.series
         self._watch, self._guard = self._wire(self._settings)
 
     def _start_reaper(self) -> OomReaper | None:
@@ -102,45 +129,14 @@ class Daemon:
 
     # --- settings
 
-    def _first_settings(self) -> Settings:
-        """What the files say; else what the last daemon had; else the defaults."""
-        try:
-            # An ordinary process: on a busy machine a nice one takes seconds, and all wait for it.
-            self._loader.begin(nice=0)
-        except OSError as error:
-            self._say(ERR, f"cannot start the configuration helper: {error.strerror}")
-            return self._loader.last_good() or Settings()
-        # Nothing is guarded yet: worth a wait, but not for ever. A late answer is a reload.
-        end_ms = monotonic_ms() + FIRST_SETTINGS_MS
-        while self._loader.loading and monotonic_ms() < end_ms and not self._stop:
-            if self._loader.fd >= 0:
-                left_s = max(end_ms - monotonic_ms(), 0) / 1000
-                ready, _, _ = select.select([self._loader.fd, self._wake_fd], [], [], left_s)
-                if self._wake_fd in ready:
-                    os.read(self._wake_fd, 4096)
-                self._loader.read()
-            else:
-                time.sleep(0.002)
-            for pid, exit_code in self._helpers.collect():
-                loaded = self._loader.ended(pid, exit_code)
-                if isinstance(loaded, Settings):
-                    return loaded
-                if loaded:
-                    self._say(ERR, loaded)
-        kept = self._loader.last_good()
-        if kept is not None:
-            self._say(WARNING, "guarding with the settings that were last in force")
-            return kept
-        self._say(WARNING, "guarding with the defaults")
-        return Settings()
-
     def _wire(self, settings: Settings) -> tuple[Watch, Guard]:
         policy = policy_for(settings.policy, self._root.kernel_release())
         watch = Watch(self._root, settings, os.cpu_count() or 1)
         guard = Guard(self._root, settings, policy, watch, self._act)
-        if self._notify.watchdog_ms:
-            guard.longest_ms = self._notify.watchdog_ms // 2
-        fds = [self._wake_fd, self._loader.fd]
+        guard.in_the_calm = self._announcer.configure(settings)
+        self._longest_ms = self._notify.watchdog_ms // 2 or guard.longest_ms
+        self._desk.configure(settings, watch, guard)
+        fds = [self._signals.fd, self._loader.fd]
         if self._reaper is not None:
             fds.append(self._reaper.fileno())
         for fd in fds:
@@ -155,12 +151,16 @@ class Daemon:
             self._watch.register(self._loader.fd)
         except OSError as error:
             self._say(ERR, f"reload: cannot start the helper: {error.strerror}; nothing changed")
-            self._notify.ready("guarding with the settings from before")
+            self._chronicle.reloads_failed += 1
+            words = "guarding with the settings from before"
+            self._notify.ready(self._desk.status_words(words))
 
     def _end_reload(self, loaded: Settings | str) -> None:
         if isinstance(loaded, str):
             self._say(ERR, f"reload: {loaded}; the settings from before stay in force")
-            self._notify.ready("guarding; the last reload failed, see the log")
+            self._chronicle.reloads_failed += 1
+            words = "guarding; the last reload failed, see the log"
+            self._notify.ready(self._desk.status_words(words))
             return
         calm = self._guard.calm and not self._act.in_flight.busy
         self._guard.close()
@@ -170,12 +170,17 @@ class Daemon:
         self._worker.configure(loaded.notifiers, calm=calm)
         self._watch, self._guard = self._wire(loaded)
         self._say(NOTICE, f"reloaded: {threshold_words(loaded)}")
-        self._notify.ready(threshold_words(loaded))
+        self._chronicle.reloads += 1
+        self._notify.ready(self._desk.status_words(threshold_words(loaded)))
 
     # --- saying
 
     def _say(self, priority: int, text: str) -> None:
+        self._chronicle.errors += priority <= ERR
         self._log.say(priority, text)
+
+    def _say_event(self, event: str, text: str) -> None:
+        self._log.say(WARNING, text, MESSAGE_IDS[event])
 
     def _introduce(self) -> None:
         sysctls = read_sysctls(self._root)
@@ -183,43 +188,20 @@ class Daemon:
         kernel = self._root.kernel_release()
         self._say(NOTICE, f"oomd {__version__}, policy {policy.name}, kernel {kernel}")
         self._say(INFO, threshold_words(self._settings))
-        says = panic_words(self._settings, sysctls)
-        for words in (machine_words(machine_probe(self._root)), *says, *self._watch.notes):
+        machine = machine_words(machine_probe(self._root))
+        for words in (machine, *panic_words(self._settings, sysctls), *self._watch.notes):
             self._say(INFO, words)
         rivals = running_rivals(self._root, os.getpid())
         if rivals:
             names = ", ".join(rivals)
             self._say(WARNING, f"{names} runs here too: each may kill while the other waits")
 
-    # --- signals
-
-    def _on_signal(self, signum: int, frame: object) -> None:
-        if signum == signal.SIGHUP:
-            self._hung_up = True
-        elif signum == signal.SIGUSR1:
-            self._asked = True
-        elif signum != signal.SIGCHLD:
-            self._stop = True
-
-    def _catch_signals(self) -> int:
-        """The descriptor that a signal makes readable."""
-        read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
-        for signum in (
-            signal.SIGHUP,
-            signal.SIGUSR1,
-            signal.SIGTERM,
-            signal.SIGINT,
-            signal.SIGCHLD,
-        ):
-            signal.signal(signum, self._on_signal)
-        return read_fd
-
     # --- the loop
 
     def prepare(self) -> None:
         """Be ready for the worst: introduced, rehearsed, all of it in locked memory."""
         self._introduce()
+        self._say(INFO, keep_heap())
         calm = False
         try:
             event = self._guard.rehearse()
@@ -229,17 +211,20 @@ class Daemon:
             self._say(INFO, f"rehearsed: {seen} tasks in {scan_us} us")
         except (ReadError, CannotDecide) as error:
             self._say(ERR, f"the rehearsal failed: {error}")
+        self._desk.rehearse()
         self._worker.configure(self._settings.notifiers, calm=calm)
         self._say(INFO, freeze_gc())
+        touch_spare()
 
     def run(self) -> int:
         """Guard until told to stop."""
         self.prepare()
         self._notify.ready(threshold_words(self._settings))
         self._say(NOTICE, "guarding")
-        while not self._stop:
+        while not self._signals.stop:
             self._turn()
         self._notify.send("STOPPING=1")
+        self._desk.close()
         self._worker.close()
         self._tell_the_rest()
         self._say(NOTICE, "stopped")
@@ -258,20 +243,35 @@ class Daemon:
     def _turn(self) -> None:
         """A turn of the loop. A defect of ours costs that turn and never the guard."""
         try:
-            if self._asked:
-                self._asked = False
+            if self._signals.asked:
+                self._signals.asked = False
                 self._guard.ask()
-            self._guard.fds = self._worker.fds()
-            self._attend(self._guard.turn())
+            self._desk.end_pause()
+            self._guard.fds = (*self._worker.fds(), *self._desk.fds())
+            self._guard.longest_ms = self._desk.longest_ms(self._longest_ms)
+            self._guard.dozes = self._at_rest()
+            readable = self._guard.turn()
+            self._chronicle.wakeups += 1 + self._watch.glances
+            self._attend(readable)
         except Exception as error:
-            self._say(ERR, f"internal error at {_place(error)}: {error!r}; still on guard")
+            self._say(ERR, f"internal error at {place_of(error)}: {error!r}; still on guard")
             # Not at once: what fails every time must not keep a processor busy.
             time.sleep(DEFECT_MS / 1000)
 
+    def _at_rest(self) -> bool:
+        """Nothing is under way that a turn of the loop sees to."""
+        return (
+            self._teller.done
+            and self._helpers.idle
+            and self._worker.at_rest
+            and self._act.in_flight.idle
+            and not (self._signals.hung_up or self._loader.loading)
+        )
+
     def _attend(self, readable: tuple[int, ...]) -> None:
         for fd in readable:
-            if fd == self._wake_fd:
-                os.read(fd, 4096)
+            if fd == self._signals.fd:
+                self._signals.drain()
             elif fd == self._loader.fd:
                 self._watch.unregister(fd)
                 if not self._loader.read():
@@ -282,13 +282,16 @@ class Daemon:
             self._say(NOTICE, note)
         self._guard.errors.clear()
         self._guard.notes.clear()
+        self._chronicle.saved += self._guard.saved
+        self._guard.saved = 0
         # A helper takes memory and the disk: none is started while somebody is dying.
         settled = not self._act.in_flight.busy
         self._collect()
         # After that: a second SIGHUP has waited for the first, and should not wait for a turn.
-        if self._hung_up and settled and not self._loader.loading:
-            self._hung_up = False
-            self._begin_reload()
+        if self._signals.hung_up and settled and not self._loader.loading:
+            if self._loader.affordable:
+                self._signals.hung_up = False
+                self._begin_reload()
         if self._guard.calm and not self._was_calm:
             self._see_the_kernel()
         self._was_calm = self._guard.calm
@@ -298,7 +301,12 @@ class Daemon:
         self._worker.changed.clear()
         # Blind, nobody knows when it is calm again.
         calm = self._guard.calm or self._guard.blind
-        self._teller.flush(monotonic_ms(), calm=settled and calm)
+        # What comes of it is seen first, so that the record can show it.
+        seen = not self._chronicle.fresh(monotonic_ms())
+        # With little memory left, a helper would be what costs the next one its life.
+        room = self._teller.done or self._loader.affordable
+        self._teller.flush(monotonic_ms(), calm=settled and calm and seen and room)
+        self._desk.attend(readable)
         self._ping(monotonic_ms())
 
     def _see_the_kernel(self) -> None:
@@ -306,16 +314,16 @@ class Daemon:
         kills = read_oom_kill(self._root)
         if kills is not None and self._kernel_kills is not None and kills > self._kernel_kills:
             count = kills - self._kernel_kills
-            self._say(
-                WARNING, f"the kernel's own OOM killer has killed {count} processes meanwhile"
+            self._say_event(
+                "kernel_killed",
+                f"the kernel's own OOM killer has killed {count} processes meanwhile",
             )
         self._kernel_kills = kills
 
     def _collect(self) -> None:
         for pid, exit_code in self._helpers.collect():
             self._teller.ended(pid, exit_code)
-            fd = self._loader.fd
-            loaded = self._loader.ended(pid, exit_code)
+            fd, loaded = self._loader.fd, self._loader.ended(pid, exit_code)
             if loaded is not None:
                 if fd >= 0:
                     self._watch.unregister(fd)
@@ -330,21 +338,23 @@ class Daemon:
             self._notify.watchdog()
 
 
-def _place(error: BaseException) -> str:
-    # In a function of its own: a frame kept beside its error is a cycle, and nobody collects.
-    where = error.__traceback__
-    while where is not None and where.tb_next is not None:
-        where = where.tb_next
-    return f"{where.tb_frame.f_code.co_filename}:{where.tb_lineno}" if where is not None else "?"
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the daemon on the live machine. Returns the exit status."""
     args = list(sys.argv[1:] if argv is None else argv)
     config_file = None
-    if len(args) == 2 and args[0] == "--config":
+    if args[:1] == ["--config"] and len(args) > 1:
         config_file = args[1]
-    elif args:
-        sys.stderr.write(f"oomd: unknown argument {args[0]!r}; {USAGE}\n")
+        del args[:2]
+    contained = args[:1] == ["--container"]
+    if args[contained:]:
+        sys.stderr.write(f"oomd: unknown argument {args[contained]!r}; {USAGE}\n")
         return EXIT_USAGE
-    return Daemon(WritableRoot(), config_file).run()
+    root = WritableRoot()
+    # The memory is the machine's: whoever used it up may be outside, and the innocent would die.
+    if not contained and in_container(root):
+        sys.stderr.write(
+            f"oomd: {CONTAINED}: guard the machine from outside, or with its PID namespace "
+            "(hostPID); oomd --container guards what can be seen, and nothing else\n"
+        )
+        return EXIT_CONTAINED
+    return Daemon(root, config_file).run()

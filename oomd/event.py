@@ -1,13 +1,12 @@
-"""One look at the machine, and one decision with everything that it was made from."""
-
-from typing import NamedTuple
+"""One look at the machine, one decision with everything that it was made from, and who acts."""
 
 from oomd.mm.oom_badness import Case
 from oomd.mm_types import MemInfo, Pressure, Snapshot, Sysctls
-from oomd.oom import Decision, NotifierChain
+from oomd.oom import Decision, NotifierChain, OomControl
 from oomd.thresholds import Threshold
+from oomd.typed import Iterable, NamedTuple, Protocol
 
-__all__ = ["MANUAL", "Event", "Look"]
+__all__ = ["MANUAL", "Act", "Event", "Look"]
 
 MANUAL = "manual"
 """The trigger's name when somebody asked for a decision by hand."""
@@ -56,3 +55,31 @@ class Event(NamedTuple):
     """How the notifiers did, whom nobody asks in an audit or for a cgroup."""
     crossed_ms: int = 0
     """CLOCK_MONOTONIC when the threshold was seen crossed; the notifiers take their time after."""
+
+
+class Act(Protocol):
+    """What the loop hands its decisions to."""
+
+    def control(self) -> OomControl:
+        """Who is dying, who is passed over, who is spared."""
+
+    def notify(self, trigger: str, look: Look) -> NotifierChain:
+        """Step 1: ask the notifiers for memory."""
+
+    def decided(self, event: Event) -> None:
+        """Do what was decided, or say what would be done."""
+
+    def settle(self, memory: MemInfo | None) -> None:
+        """See to what was begun. ``memory`` as just read; None: it could not be."""
+
+    def hold_ms(self, now_ms: int) -> int | None:
+        """How long to leave the machine alone, in ms; None: not at all."""
+
+    def rests(self, look: Look) -> bool:
+        """The threshold is crossed and yet nobody has to die for now."""
+
+    def pidfds(self) -> Iterable[int]:
+        """Whose end is waited for."""
+
+    def calm(self, look: Look) -> None:
+        """No threshold is crossed and nothing is under way."""

@@ -5,29 +5,27 @@ very loop without the code that kills.
 """
 
 import time
-from collections import deque
-from collections.abc import Iterable
-from typing import Protocol
 
 from oomd.decide import decide
-from oomd.event import MANUAL, Event, Look
-from oomd.mm.candidates import Candidates
+from oomd.event import MANUAL, Act, Event, Look
+from oomd.lean import deque
 from oomd.mm.constraint import case_of
 from oomd.mm.policy import Policy
-from oomd.mm_types import MemInfo, Snapshot, Sysctls, Task
+from oomd.mm_types import Snapshot, Sysctls
 from oomd.oom import Constraint, CurrentTask, Freed, Notified, NotifierChain, OomControl
 from oomd.proc.allocating import AllocatingSampler
 from oomd.proc.memcg import read_memcg
 from oomd.proc.meminfo import read_meminfo
-from oomd.proc.pcp import read_pcp_kib
 from oomd.proc.root import ReadError, Root
-from oomd.proc.snapshot import CannotDecide, take_snapshot
+from oomd.proc.snapshot import CannotDecide
 from oomd.proc.sysctl import read_sysctls
 from oomd.report.words import chain_words
+from oomd.scan import Scan, is_settled
 from oomd.settings import Settings
+from oomd.typed import Callable
 from oomd.watch import Watch
 
-__all__ = ["Act", "Guard", "monotonic_ms"]
+__all__ = ["Guard", "monotonic_ms"]
 
 # A machine whose meminfo cannot be read is looked at again after this.
 BLIND_MS = 100
@@ -39,7 +37,8 @@ SEEK_AT_MOST_MS = 1500
 # Between two looks for it at least this long, and as long as a look takes.
 SEEK_PAUSE_MS = 10
 # And already before somebody waits, this often while there is little memory: who took how much
-# until then is not to be seen afterwards.
+# until then is not to be seen afterwards. Without the sysctl, this often while somebody waits: it
+# is for step 2 alone then, and must not cost those who wait their processor.
 EARLY_SAMPLE_MS = 500
 # How much of the machine one sample of threads may take; the next goes on where it stopped.
 SAMPLE_BUDGET_US = 5_000
@@ -48,6 +47,8 @@ REHEARSAL_BUDGET_US = 10_000_000
 # Notifiers save everybody so often within so long; then somebody dies.
 SAVED = 5
 SAVED_MS = 30_000
+# The last kill was of no use, and nobody takes any more: until somebody does, look this often.
+REST_MS = 100
 # A change of MemTotal by this share is worth a word: balloon drivers change it all the time.
 TOTAL_SHARE = 64
 
@@ -55,31 +56,6 @@ TOTAL_SHARE = 64
 def monotonic_ms() -> int:
     """CLOCK_MONOTONIC: it stands still while the machine is suspended."""
     return time.monotonic_ns() // 1_000_000
-
-
-class Act(Protocol):
-    """What the loop hands its decisions to."""
-
-    def control(self) -> OomControl:
-        """Who is dying, who is passed over, who is spared."""
-
-    def notify(self, trigger: str, look: Look) -> NotifierChain:
-        """Step 1: ask the notifiers for memory."""
-
-    def decided(self, event: Event) -> None:
-        """Do what was decided, or say what would be done."""
-
-    def settle(self, memory: MemInfo | None) -> None:
-        """See to what was begun. ``memory`` as just read; None: it could not be."""
-
-    def hold_ms(self, now_ms: int) -> int | None:
-        """How long to leave the machine alone, in ms; None: not at all."""
-
-    def pidfds(self) -> Iterable[int]:
-        """Whose end is waited for."""
-
-    def calm(self, look: Look) -> None:
-        """No threshold is crossed and nothing is under way."""
 
 
 class Guard:
@@ -94,13 +70,25 @@ class Guard:
         self._watch = watch
         self._act = act
         self._sampler = AllocatingSampler(root)
+        self._scan = Scan(root, kept_descriptors=settings.watch.kept_descriptors)
+        self._rules = None
+        if settings.has_rules:
+            # Imported here: most have none.
+            from oomd.ahead import RulesAhead  # noqa: PLC0415
+
+            self._rules = RulesAhead(root, settings, settings.watch.cgroup)
         self._early_from_ms = 0
+        self._seeks = False
         self._manual = False
         self._saved_ms: deque[int] = deque(maxlen=SAVED)
         self._held = False
         self._blind_for = ""
         self.longest_ms = settings.watch.max_sleep_s * 1000
         """No sleep is longer; a watchdog may want less."""
+        self.dozes = True
+        """In the calm, it may sleep on after a glance. False: something hangs on its turns."""
+        self.in_the_calm: Callable[[Look], int] | None = None
+        """Gets each look while it is calm; says for how long, in ms, it needs no other."""
         self.calm = False
         """No threshold was crossed at the last look, and nothing is under way."""
         self.crossed = False
@@ -111,6 +99,10 @@ class Guard:
         """What went wrong since the caller last looked: one line each."""
         self.notes: list[str] = []
         """What is worth knowing, likewise."""
+        self.seen: Callable[[Look], None] | None = None
+        """Called with every look, before anything is decided: never to wait, nor to fail."""
+        self.saved = 0
+        """How often memory came back while notifiers ran, without a decision; as above."""
         self._total_kib = 0
         self.fds: tuple[int, ...] = ()
         """The caller's: they end the sleep, too, and ``turn()`` returns those that are readable."""
@@ -125,6 +117,8 @@ class Guard:
         control = self._act.control()._replace(manual=manual)
         if self._settings.watch.cgroup:
             control = control._replace(constraint=Constraint.MEMCG)
+        if self._rules is not None:
+            control = control._replace(rules=self._rules.book)
         return control._replace(current=current)
 
     def _kills_current(self, sysctls: Sysctls) -> bool:
@@ -155,36 +149,40 @@ class Guard:
             pause_ms = max(now_ms - begin_ms, SEEK_PAUSE_MS)
         return current or self._sampler.taker(now_ms)
 
-    def decide(self, trigger: str, look: Look, freed: NotifierChain) -> Event:
+    def _say_scan(self) -> None:
+        if self._scan.note:
+            self.notes.append(self._scan.note)
+            self._scan.note = ""
+
+    def decide(
+        self, trigger: str, look: Look, freed: NotifierChain, *, whole: bool = False
+    ) -> Event:
         """Read the machine and decide. Raises ``CannotDecide`` or ``ReadError``.
 
-        The scan streams: only the tasks that can matter are held.
+        The scan streams: only the tasks that can matter are held. ``whole``: everybody is read in
+        full, whether or not it could make a difference.
         """
         cgroup = self._settings.watch.cgroup
-        sysctls = read_sysctls(self._root)
+        sysctls = read_sysctls(self._watch.kept)
         seeks = trigger != MANUAL and self._kills_current(sysctls)
         current = self._seek_current() if seeks else self._current()
         control = self._control(current, trigger == MANUAL)
         page_size_bytes = self._root.page_size_bytes()
-        memcg = None
-        if cgroup:
-            memcg = read_memcg(self._root, cgroup, page_size_bytes)
+        memcg = read_memcg(self._root, cgroup, page_size_bytes) if cgroup else None
         # As it was at the look, so that every task is held against one total; of a cgroup, the
         # machine's, whose swap it shares.
         meminfo = look.meminfo if memcg is None else read_meminfo(self._root)
         memory = Snapshot((), meminfo, page_size_bytes, memcg=memcg)
         case = case_of(control, memory, self._policy)
-        candidates = Candidates(case, self._settings.log.top)
-
-        def keep(task: Task) -> bool:
-            candidates.add(task)
-            return False
-
-        snapshot = take_snapshot(self._root, keep=keep, memcg=memcg)
-        snapshot = snapshot._replace(tasks=candidates.tasks(), meminfo=meminfo)
-        decision, control = decide(
-            self._root, control, snapshot, sysctls, self._policy, freed=freed
-        )
+        root, policy, top = self._root, self._policy, self._settings.log.top
+        take = self._scan.take_whole if whole else self._scan.take
+        snapshot = take(case, meminfo, top, memcg=memcg)
+        decision, control = decide(root, control, snapshot, sysctls, policy, freed=freed)
+        if not is_settled(decision, snapshot, control):
+            # The worst was passed over, and the next may be among those not read in full.
+            snapshot = self._scan.take_whole(case, meminfo, top, memcg=memcg)
+            decision, control = decide(root, control, snapshot, sysctls, policy, freed=freed)
+        self._say_scan()
         case = case_of(control, memory, self._policy)
         return Event(trigger, look, snapshot, sysctls, case, decision, freed, look.now_ms)
 
@@ -195,9 +193,11 @@ class Guard:
         self._sampler.budget_us = REHEARSAL_BUDGET_US
         self._sampler.sample(now_ms)
         look = self._watch.look(now_ms)
-        # Read only when memory is short: its buffers have to be there by then.
-        read_pcp_kib(self._root, self._root.page_size_bytes())
-        return self.decide(MANUAL, look, NotifierChain())
+        # Both ways of reading everybody; the second is the usual one.
+        self.decide(MANUAL, look, NotifierChain(), whole=True)
+        event = self.decide(MANUAL, look, NotifierChain())
+        self._scan.forget()
+        return event
 
     def _ask_notifiers(self, trigger: str, look: Look) -> NotifierChain:
         if self._settings.watch.cgroup:
@@ -231,6 +231,7 @@ class Guard:
                 self._saved_ms.append(crossed_ms)
                 # Late, or freed by others: nobody claims it, and it is as good.
                 words = chain_words(freed, event.snapshot.page_size_bytes)
+                self.saved += 1
                 self.notes.append(f"nobody dies: memory came back while notifiers ran: {words}")
             return
         if freed_enough:
@@ -252,6 +253,10 @@ class Guard:
         except ReadError as error:
             return self._blind(str(error))
         self._see_total(look)
+        glanced, self._watch.glanced = self._watch.glanced, None
+        for one in (glanced, look):
+            if self.seen is not None and one is not None:
+                self.seen(one)
         self._act.settle(look.meminfo)
         try:
             timeout_ms = self._attend(look)
@@ -262,6 +267,8 @@ class Guard:
         if self.notes:
             # They are the caller's to say, and nobody should sleep over them.
             timeout_ms = 0
+        elif self.calm and self.dozes and self._rules is None and self.in_the_calm is None:
+            return self._watch.doze(look, min(timeout_ms, self.longest_ms), self.longest_ms)
         return self._watch.wait(min(timeout_ms, self.longest_ms))
 
     def _see_total(self, look: Look) -> None:
@@ -277,27 +284,32 @@ class Guard:
             )
 
     def _blind(self, why: str) -> tuple[int, ...]:
-        if why != self._blind_for:
+        again = why == self._blind_for
+        if not again:
             self._blind_for = why
             self.errors.append(f"cannot decide: {why}")
         self.calm, self.blind = False, True
         self._act.settle(None)
         self._watch.follow((*self._act.pidfds(), *self.fds))
-        # Not poll(): a descriptor that stays readable would keep a processor busy.
-        time.sleep(BLIND_MS / 1000)
+        if again:
+            # Not poll(): a descriptor that stays readable would keep a processor busy.
+            time.sleep(BLIND_MS / 1000)
         return self._watch.wait(0)
 
     def _sample(self, look: Look) -> None:
         """Threads are looked at while somebody waits for memory."""
         near = self._watch.near(look)
-        early = self._watch.low(look) and look.now_ms >= self._early_from_ms
-        if not near and not early:
+        if not near and not self._watch.low(look):
             return
-        self._early_from_ms = look.now_ms + EARLY_SAMPLE_MS
-        wanted = self._kills_current(read_sysctls(self._root))
-        if near or wanted:
+        if look.now_ms >= self._early_from_ms:
+            self._early_from_ms = look.now_ms + EARLY_SAMPLE_MS
+            self._seeks = self._kills_current(read_sysctls(self._watch.kept))
+            wanted = near or self._seeks
+        else:
+            wanted = near and self._seeks
+        if wanted:
             # Where current is to die, it is worth more of a processor to find it.
-            self._sampler.budget_us = SEEK_BUDGET_US if wanted else SAMPLE_BUDGET_US
+            self._sampler.budget_us = SEEK_BUDGET_US if self._seeks else SAMPLE_BUDGET_US
             self._sampler.sample(look.now_ms)
 
     def _attend(self, look: Look) -> int:
@@ -316,13 +328,23 @@ class Guard:
             self._storm(MANUAL, look)
         elif self.calm:
             self._act.calm(look)
+            if self._rules is not None and (note := self._rules.calm(look.now_ms)):
+                self.notes.append(note)
         elif crossed is not None and hold_ms is None:
+            if self._act.rests(look):
+                return REST_MS
             self._storm(crossed, look)
         hold_ms = self._act.hold_ms(monotonic_ms())
         self._held = self._held or hold_ms is not None
-        return self._watch.sleep_ms(look) if hold_ms is None else max(hold_ms, 1)
+        if hold_ms is not None:
+            return max(hold_ms, 1)
+        timeout_ms = self._watch.sleep_ms(look)
+        if self.calm and self.in_the_calm is not None:
+            return min(timeout_ms, self.in_the_calm(look))
+        return timeout_ms
 
     def close(self) -> None:
         """Let go of what is held."""
         self._sampler.close()
+        self._scan.close()
         self._watch.close()

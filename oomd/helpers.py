@@ -6,10 +6,11 @@ collects them when they are done.
 """
 
 import os
-import signal
 import sys
 import time
-from collections.abc import Iterable, Sequence
+
+from oomd.lean import signal
+from oomd.typed import Iterable, Sequence
 
 __all__ = ["Helpers", "ended", "spawn"]
 
@@ -97,6 +98,11 @@ class Helpers:
         pid = spawn(module, args, stdin=stdin, stdout=stdout, nice=nice)
         self._running[pid] = time.monotonic()
         return pid
+
+    @property
+    def idle(self) -> bool:
+        """None runs."""
+        return not self._running
 
     def collect(self) -> tuple[tuple[int, int], ...]:
         """The helpers that have ended since the last call: (pid, exit code). Never waits.

@@ -11,9 +11,10 @@ import stat
 
 # The C half of ``socket``: importing the other half costs the sentinel 400 kB of locked memory.
 from _socket import AF_UNIX, MSG_DONTWAIT, MSG_NOSIGNAL, SOCK_CLOEXEC, SOCK_DGRAM, socket
-from collections.abc import Callable
 
-__all__ = ["ERR", "INFO", "NOTICE", "WARNING", "Log"]
+from oomd.typed import Callable
+
+__all__ = ["ERR", "INFO", "NOTICE", "WARNING", "Log", "place_of"]
 
 # sd-daemon(3): the priorities, which journald takes from the head of a line.
 ERR, WARNING, NOTICE, INFO = 3, 4, 5, 6
@@ -62,18 +63,21 @@ class Log:
                 pass
         return lambda data: os.write(self._fd, data)
 
-    def say(self, priority: int, text: str) -> None:
-        """One line. Newlines and escape codes of ``text`` are its caller's to keep out."""
+    def say(self, priority: int, text: str, message_id: str = "") -> None:
+        """One line. Newlines and escape codes of ``text`` are its caller's to keep out.
+
+        ``message_id``: what has happened, for the journal; see :mod:`oomd.message_ids`.
+        """
         try:
             if self._fd < 0:
                 raise BlockingIOError
-            if not self._enter(priority, text):
+            if not self._enter(priority, text, message_id):
                 line = f"<{priority}>{text}\n" if self._prefix else f"oomd: {text}\n"
                 self._write(line.encode("utf-8", "backslashreplace"))
         except OSError:
             self.dropped += 1
 
-    def _enter(self, priority: int, text: str) -> bool:
+    def _enter(self, priority: int, text: str, message_id: str) -> bool:
         """As an entry of the journal. False: there is no way to it but stderr.
 
         Raises BlockingIOError: it takes nothing more now.
@@ -81,6 +85,8 @@ class Log:
         if self._datagrams is None:
             return False
         entry = f"MESSAGE={text}\nPRIORITY={priority}\nSYSLOG_IDENTIFIER=oomd\n"
+        if message_id:
+            entry += f"MESSAGE_ID={message_id}\n"
         try:
             # By its name each time: the journal may have been restarted.
             data = entry.encode("utf-8", "backslashreplace")
@@ -96,3 +102,12 @@ class Log:
         for one in (self._datagrams, self._stream):
             if one is not None:
                 one.close()
+
+
+def place_of(error: BaseException) -> str:
+    """Where an error was raised: file and line."""
+    # In a function of its own: a frame kept beside its error is a cycle, and nobody collects.
+    where = error.__traceback__
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    return f"{where.tb_frame.f_code.co_filename}:{where.tb_lineno}" if where is not None else "?"

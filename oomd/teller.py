@@ -2,14 +2,15 @@
 the decisions' files."""
 
 import errno
-import json
 import os
-from collections import deque
 
 from oomd.helpers import Helpers
+from oomd.lean import deque
 from oomd.log import WARNING, Log
+from oomd.plain_json import dumps
 from oomd.report.record import Record
 from oomd.settings import RecordSettings
+from oomd.typed import Callable
 
 __all__ = ["Teller"]
 
@@ -36,6 +37,8 @@ class Teller:
         self._count = 0
         self.kept = RecordSettings()
         """How many of the decisions become files."""
+        self.series: Callable[[], Record] | None = None
+        """What memory was like of late, to be told with decisions."""
         self.lost = 0
         """Records that fell out of the ring."""
 
@@ -58,6 +61,10 @@ class Teller:
             else:
                 self._ring.popleft()
 
+    def _series(self) -> tuple[Record, ...]:
+        decided = any(record["kind"] == "decision" for record in self._ring)
+        return (self.series(),) if decided and self.series is not None else ()
+
     def flush(self, now_ms: int, *, calm: bool) -> None:
         """Start the helper once the storm is over: it takes more memory than there may be."""
         if not calm or not self._ring or self._helper_pid or now_ms < self._next_ms:
@@ -69,7 +76,7 @@ class Teller:
         except OSError:
             return
         try:
-            data = json.dumps(list(self._ring)).encode()
+            data = dumps([*self._ring, *self._series()]).encode()
             if os.write(fd, data) < len(data):
                 raise OSError(errno.ENOSPC, "no memory for the records")
             os.lseek(fd, 0, os.SEEK_SET)

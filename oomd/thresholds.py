@@ -2,22 +2,26 @@
 
 Two triggers, in this order. *Exhaustion*: MemAvailable and, where there is swap, free swap are
 both at or below their limits. *Stall*: tasks spend too much of their time waiting for memory,
-and MemAvailable is at or below a guard.
+and MemAvailable is at or below a guard; a short while of much waiting, or a long one of less.
 """
-
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from oomd.mm_types import MemInfo, Stall
 from oomd.settings import ExhaustionSettings, Settings, SettingValue, StallSettings, WatchSettings
+from oomd.typed import Mapping, NamedTuple, Sequence
 
 __all__ = [
+    "LONG_WINDOW_MS",
+    "NO_LONG_STALL",
+    "Floors",
+    "LongStall",
     "Threshold",
     "available_limit_kib",
     "evaluate",
     "exhaustion",
+    "exhaustion_floors",
     "exhaustion_limit_kib",
     "headroom_kib",
+    "long_stall_limit_percent",
     "sleep_ms",
     "stall",
     "stall_guard_kib",
@@ -25,6 +29,29 @@ __all__ = [
     "swap_limit_kib",
     "would_act",
 ]
+
+# A crawl: less of a stall than the window asks for, which goes on for so long, and nearer to the
+# end of memory.
+LONG_WINDOW_MS = 10_000
+LONG_SHARE = 0.5
+CRAWL_SHARE = 0.8
+# Swap that takes this share of MemTotal in that time is in memory, or on a fast disk: it is full,
+# or the storm over, in minutes at most.
+SWAP_SHARE = 64
+
+
+class LongStall(NamedTuple):
+    """The last 10 s, ``LONG_WINDOW_MS``."""
+
+    full_percent: float = 0.0
+    """Share of them in which every task waited."""
+    swapped_kib: int = 0
+    """How much less free swap there is than when they began."""
+    swap_helps: bool = True
+    """What goes to swap makes room. False: it is zram, and what goes there does not compress."""
+
+
+NO_LONG_STALL = LongStall()
 
 
 class Threshold(NamedTuple):
@@ -61,8 +88,13 @@ def exhaustion_limit_kib(meminfo: MemInfo, settings: ExhaustionSettings) -> int:
     return available_limit_kib(meminfo, settings.available_percent, settings.available_max_mib)
 
 
-def exhaustion(meminfo: MemInfo, settings: ExhaustionSettings) -> Threshold:
-    """Memory and swap, if there is any, are used up. Value and limit are MemAvailable's."""
+def exhaustion(
+    meminfo: MemInfo, settings: ExhaustionSettings, *, swap_helps: bool = True
+) -> Threshold:
+    """Memory and swap, if there is any, are used up. Value and limit are MemAvailable's.
+
+    ``swap_helps`` False: what is left of swap makes no room, see ``LongStall``.
+    """
     limit_kib = exhaustion_limit_kib(meminfo, settings)
     low = meminfo.mem_available_kib <= limit_kib
     detail: dict[str, SettingValue | None] = {
@@ -76,6 +108,8 @@ def exhaustion(meminfo: MemInfo, settings: ExhaustionSettings) -> Threshold:
         swap_limit = swap_limit_kib(meminfo, settings)
         swap_low = meminfo.swap_free_kib <= swap_limit
         swap_says = f"free swap is {'at or below' if swap_low else 'above'} its limit"
+        if not (swap_low or swap_helps):
+            swap_low, swap_says = True, "swap is zram, and what goes there does not compress"
         detail |= {"swap_free_kib": meminfo.swap_free_kib, "swap_free_limit_kib": swap_limit}
     return Threshold(
         name="exhaustion",
@@ -93,35 +127,64 @@ def stall_guard_kib(meminfo: MemInfo, settings: StallSettings) -> int:
     return available_limit_kib(meminfo, settings.available_percent, settings.available_max_mib)
 
 
-def stall(full_percent: float | None, meminfo: MemInfo, settings: StallSettings) -> Threshold:
+def long_stall_limit_percent(settings: StallSettings) -> float:
+    """What the last 10 s are held against: less, as it goes on for longer than the window."""
+    return settings.full_percent * max(LONG_SHARE, settings.window_ms / LONG_WINDOW_MS)
+
+
+def stall(
+    full_percent: float | None,
+    meminfo: MemInfo,
+    settings: StallSettings,
+    long: LongStall = NO_LONG_STALL,
+    *,
+    swap_left: bool = False,
+) -> Threshold:
     """Every task waited for memory for too much of the window, and there is little of it.
 
     ``full_percent`` is PSI memory ``full`` as a share of the window; None: not observable.
+    Half as much for 10 s is a stall too, at four fifths of the guard.
+
+    ``swap_left``: free swap is above exhaustion's limit. Then waiting for memory may end by itself:
+    the stall has to be one of 10 s, and not fill swap meanwhile, for who fills it gets his memory.
     """
     guard_kib = stall_guard_kib(meminfo, settings)
     low = meminfo.mem_available_kib <= guard_kib
+    limit, long_limit = settings.full_percent, long_stall_limit_percent(settings)
+    filling = swap_left and long.swapped_kib >= max(meminfo.mem_total_kib // SWAP_SHARE, 1)
     stalled = False
-    if settings.full_percent <= 0:
+    if limit <= 0:
         verdict = "switched off"
     elif full_percent is None:
         verdict = "not observable: no pressure stall information"
     else:
-        stalled = full_percent >= settings.full_percent
+        crawls = (
+            not swap_left
+            and long.full_percent >= long_limit
+            and meminfo.mem_available_kib <= guard_kib * CRAWL_SHARE
+        )
+        stalled = crawls or (long.full_percent if swap_left else full_percent) >= limit
+        words = "at or above its limit" if stalled else "below its limit"
+        if stalled and full_percent < limit:
+            words = f"{long.full_percent:.0f} % of the last {LONG_WINDOW_MS // 1000} s"
         verdict = (
-            f"the stall is {'at or above' if stalled else 'below'} its limit, "
-            f"MemAvailable is {'at or below' if low else 'above'} the guard"
+            f"the stall is {words}, MemAvailable is {'at or below' if low else 'above'} the guard"
+            f"{', swap is being filled' if filling else ''}"
         )
     return Threshold(
         name="stall",
         value=full_percent,
-        limit=settings.full_percent,
+        limit=limit,
         unit="%",
-        crossed=stalled and low,
+        crossed=stalled and low and not filling,
         verdict=verdict,
         detail={
             "full_percent": full_percent,
-            "full_limit_percent": settings.full_percent,
+            "full_limit_percent": limit,
             "window_ms": settings.window_ms,
+            "long_percent": long.full_percent,
+            "long_limit_percent": long_limit,
+            "swapped_kib": long.swapped_kib,
             "available_kib": meminfo.mem_available_kib,
             "available_guard_kib": guard_kib,
         },
@@ -129,12 +192,18 @@ def stall(full_percent: float | None, meminfo: MemInfo, settings: StallSettings)
 
 
 def evaluate(
-    meminfo: MemInfo, full_percent: float | None, settings: Settings
+    meminfo: MemInfo,
+    full_percent: float | None,
+    settings: Settings,
+    long: LongStall = NO_LONG_STALL,
 ) -> tuple[Threshold, ...]:
     """Every trigger, always all of them and in the order in which they are asked."""
+    swap_left = (
+        meminfo.swap_free_kib > swap_limit_kib(meminfo, settings.exhaustion) and long.swap_helps
+    )
     return (
-        exhaustion(meminfo, settings.exhaustion),
-        stall(full_percent, meminfo, settings.stall),
+        exhaustion(meminfo, settings.exhaustion, swap_helps=long.swap_helps),
+        stall(full_percent, meminfo, settings.stall, long, swap_left=swap_left),
     )
 
 
@@ -156,17 +225,36 @@ def stalled_percent(earlier: Stall, later: Stall, elapsed_us: int) -> float:
     return min(max((later.total_us - earlier.total_us) * 100 / elapsed_us, 0.0), 100.0)
 
 
-def headroom_kib(meminfo: MemInfo, settings: ExhaustionSettings) -> int:
-    """What can be allocated for sure before exhaustion is crossed, in KiB; 0: it is crossed.
+class Floors(NamedTuple):
+    """What has to be left for exhaustion not to be crossed, in KiB: of memory, or of swap."""
 
-    Both limits have to be crossed, so it takes at least the longer way. Not the sum of the two:
-    swap on zram is itself in memory, so that filling one can fill the other for nothing.
-    """
-    memory_kib = meminfo.mem_available_kib - exhaustion_limit_kib(meminfo, settings)
-    swap_kib = 0
-    if meminfo.swap_total_kib > 0:
-        swap_kib = meminfo.swap_free_kib - swap_limit_kib(meminfo, settings)
-    return max(memory_kib, swap_kib, 0)
+    memory_kib: int
+    swap_kib: int | None
+    """None: there is no swap."""
+
+    def headroom_kib(self, mem_available_kib: int, swap_free_kib: int) -> int:
+        """What can be allocated for sure before exhaustion is crossed, in KiB; 0: it is crossed.
+
+        Both limits have to be crossed, so it takes at least the longer way. Not the sum of the
+        two: swap on zram is itself in memory, so that filling one can fill the other for nothing.
+        """
+        headroom = max(mem_available_kib - self.memory_kib, 0)
+        return headroom if self.swap_kib is None else max(headroom, swap_free_kib - self.swap_kib)
+
+
+def exhaustion_floors(meminfo: MemInfo, settings: ExhaustionSettings) -> Floors:
+    """Of a machine of this size."""
+    has_swap = meminfo.swap_total_kib > 0
+    return Floors(
+        exhaustion_limit_kib(meminfo, settings),
+        swap_limit_kib(meminfo, settings) if has_swap else None,
+    )
+
+
+def headroom_kib(meminfo: MemInfo, settings: ExhaustionSettings) -> int:
+    """``Floors.headroom_kib()`` of what there is."""
+    floors = exhaustion_floors(meminfo, settings)
+    return floors.headroom_kib(meminfo.mem_available_kib, meminfo.swap_free_kib)
 
 
 def sleep_ms(headroom: int, settings: WatchSettings, cpus: int) -> int:

@@ -5,109 +5,42 @@ fill, so that the daemon is awake before memory is used up; the kernel's PSI tri
 when somebody waits for memory before that.
 """
 
-import errno
 import os
 import select
 import time
-from collections import deque
-from collections.abc import Iterable
-from typing import NamedTuple
 
+from oomd.crossing import Crossing, measure
 from oomd.event import Look
-from oomd.mm_types import MemInfo, Pressure, Stall
+from oomd.mm_types import MemInfo, Pressure
+from oomd.proc.kept_root import KeptRoot, kept_root
 from oomd.proc.memcg import read_memcg_meminfo
-from oomd.proc.meminfo import read_meminfo
+from oomd.proc.meminfo import Glance, read_meminfo
 from oomd.proc.pcp import read_pcp_kib
 from oomd.proc.pressure import pressure_file, read_pressure
+from oomd.proc.psi_trigger import Trigger, open_trigger
 from oomd.proc.root import ReadError, Root
+from oomd.proc.sysctl import read_sysctls
+from oomd.proc.zram import ZramRoom
 from oomd.settings import Settings
+from oomd.stalls import SAMPLE_MS, StallWindow
 from oomd.thresholds import (
-    Threshold,
-    evaluate,
+    LONG_WINDOW_MS,
+    NO_LONG_STALL,
+    LongStall,
+    exhaustion_floors,
     exhaustion_limit_kib,
     headroom_kib,
     sleep_ms,
     stall_guard_kib,
-    stalled_percent,
-    would_act,
 )
+from oomd.typed import Iterable
 
-__all__ = ["Crossing", "Trigger", "Watch", "measure", "open_trigger"]
+__all__ = ["Watch"]
 
-# Without CAP_SYS_RESOURCE a trigger's window must be a multiple of this (kernel/sched/psi.c).
-UNPRIVILEGED_WINDOW_MS = 2000
 # The kernel's shortest window: it looks ten times a window, so this one reacts in 50 ms.
 SHORTEST_WINDOW_MS = 500
-# While somebody waits for memory and there is little of it, this is how often threads are
-# sampled for ``current``: one look in ten or so meets a thread in direct reclaim.
-SAMPLE_MS = 50
-# Looks remembered to count a stall from: the longest window, and the two ends of it.
-SAMPLES = 10_000 // SAMPLE_MS + 2
 # A cgroup that was removed may come back with the next start of its service.
 REOPEN_MS = 1000
-
-
-class Trigger(NamedTuple):
-    """A PSI trigger that the kernel took."""
-
-    fd: int
-    window_ms: int
-
-
-class Crossing(NamedTuple):
-    """The thresholds, and which of them is crossed."""
-
-    thresholds: tuple[Threshold, ...]
-    crossed: str | None
-    pcp_kib: int
-    """What was counted on top of MemAvailable."""
-
-
-def measure(
-    root: Root,
-    meminfo: MemInfo,
-    full_percent: float | None,
-    settings: Settings,
-    cgroup: str | None = None,
-) -> Crossing:
-    """Hold memory against the thresholds, and look twice before one counts as crossed.
-
-    The per-CPU lists are then counted as well: MemAvailable leaves them out, and the kernel
-    would use them first.
-    """
-    thresholds = evaluate(meminfo, full_percent, settings)
-    crossed = would_act(thresholds)
-    if crossed is None or cgroup is not None:
-        return Crossing(thresholds, crossed, 0)
-    pcp_kib = read_pcp_kib(root, root.page_size_bytes())
-    counted = meminfo._replace(mem_available_kib=meminfo.mem_available_kib + pcp_kib)
-    thresholds = evaluate(counted, full_percent, settings)
-    return Crossing(thresholds, would_act(thresholds), pcp_kib)
-
-
-def open_trigger(root: Root, path: str, kind: str, stall_ms: int, window_ms: int) -> Trigger | str:
-    """Ask for a wake-up when ``kind`` (some, full) stalls last ``stall_ms`` in ``window_ms``.
-
-    The share is kept where the kernel only grants longer windows. Returns why not, in words,
-    where it grants none. Documentation/accounting/psi.rst.
-    """
-    unprivileged_ms = -(-window_ms // UNPRIVILEGED_WINDOW_MS) * UNPRIVILEGED_WINDOW_MS
-    reason = ""
-    for window in dict.fromkeys((window_ms, unprivileged_ms)):
-        stall_us = max(1, stall_ms * 1000 * window // window_ms)
-        try:
-            fd = root.open(path, os.O_RDWR | os.O_NONBLOCK)
-        except ReadError as error:
-            return str(error)
-        try:
-            # The kernel overwrites the last byte, so there has to be one to spare.
-            os.write(fd, f"{kind} {stall_us} {window * 1000}\n".encode())
-        except OSError as error:
-            os.close(fd)
-            reason = f"{path}: {errno.errorcode.get(error.errno or 0, str(error.errno))}"
-            continue
-        return Trigger(fd, window)
-    return reason
 
 
 class Watch:
@@ -122,12 +55,37 @@ class Watch:
         self._tripwire: Trigger | None = None
         self._stall: Trigger | None = None
         self._tripped_until_ms = 0
-        self._samples: deque[tuple[int, Stall]] = deque(maxlen=SAMPLES)
+        self._window = StallWindow(settings.stall.window_ms)
+        self._long_window = StallWindow(LONG_WINDOW_MS)
         self._reopen_ms: int | None = None
         self._followed: frozenset[int] = frozenset()
+        self._glance = Glance(root)
+        # Of a cgroup, which may be removed and made anew, each file is opened each time.
+        self.kept = root if settings.watch.cgroup else kept_root(root)
+        """The machine, for the files that each look reads."""
+        self._zram = ZramRoom(self.kept)
+        self.glances = 0
+        """How often it has slept on since the last look."""
+        self.glanced: Look | None = None
+        """The last glance, if there was one since this was last cleared: memory as it was then,
+        all else as at the look before."""
         self.notes: tuple[str, ...] = ()
         """What is used to wait, or stands in for what this kernel lacks. For the log."""
+        self._warm()
         self._open()
+
+    def _warm(self) -> None:
+        """What a look reads in a storm is open, and the kernel's buffers for it are there, before
+        there is one.
+        """
+        try:
+            self.meminfo()
+            read_pressure(self.kept, self._cgroup)
+        except ReadError:
+            # Said when a look needs it.
+            pass
+        read_pcp_kib(self.kept, self.kept.page_size_bytes())
+        read_sysctls(self.kept)
 
     def _open(self) -> None:
         path = pressure_file(self._root, self._cgroup)
@@ -169,7 +127,13 @@ class Watch:
         return f"PSI stall trigger: full {settings.full_percent:g} % of {stall.window_ms} ms"
 
     def close(self) -> None:
-        """Give the triggers back to the kernel."""
+        """Give the triggers back to the kernel, and let go of what is held."""
+        self._glance.close()
+        if isinstance(self.kept, KeptRoot):
+            self.kept.close()
+        self._close_triggers()
+
+    def _close_triggers(self) -> None:
         for trigger in (self._tripwire, self._stall):
             if trigger is not None:
                 self.unregister(trigger.fd)
@@ -178,44 +142,40 @@ class Watch:
 
     # --- looking
 
-    def _full_percent(self, pressure: Pressure | None, now_ms: int) -> float | None:
-        """Share of the last window in which every task waited, by the kernel's own count.
-
-        A PSI event only wakes us up: the kernel may send one late, for a stall long past.
-        """
+    def _stalled(
+        self, pressure: Pressure | None, meminfo: MemInfo, now_ms: int
+    ) -> tuple[float | None, LongStall]:
+        """Of the window of the settings, and of the last 10 s."""
         if pressure is None:
-            return None
-        window_ms = self._settings.stall.window_ms
-        samples = self._samples
-        # The newest that is at least a window old stays, as the one to count from.
-        while len(samples) > 1 and samples[1][0] <= now_ms - window_ms:
-            samples.popleft()
-        if samples and now_ms - samples[0][0] > 2 * window_ms:
-            # The last look is long past: what was stalled since then may have been then.
-            samples.clear()
-        if not samples or now_ms - samples[-1][0] >= SAMPLE_MS:
-            samples.append((now_ms, pressure.full))
-        begin_ms, begin = samples[0]
-        # A share of the whole window, from the first look on: one long wait is not all the time.
-        elapsed_us = max(now_ms - begin_ms, window_ms) * 1000
-        return stalled_percent(begin, pressure.full, elapsed_us)
+            return None, NO_LONG_STALL
+        percent, _ = self._window.add(now_ms, pressure.full, meminfo.swap_free_kib)
+        long_percent, swapped_kib = self._long_window.add(
+            now_ms, pressure.full, meminfo.swap_free_kib
+        )
+        return percent, LongStall(long_percent, swapped_kib)
 
     def meminfo(self) -> MemInfo:
         """Of the machine, or of the cgroup in place of it. Raises ``ReadError``."""
         if self._cgroup is None:
-            return read_meminfo(self._root)
+            return read_meminfo(self.kept)
         return read_memcg_meminfo(self._root, self._cgroup)
+
+    def _measure(self, meminfo: MemInfo, percent: float | None, long: LongStall) -> Crossing:
+        return measure(
+            self.kept, meminfo, percent, self._settings, self._cgroup, long=long, zram=self._zram
+        )
 
     def look(self, now_ms: int) -> Look:
         """Read, and hold against the thresholds. Raises ``ReadError``."""
+        self.glances = 0
         meminfo = self.meminfo()
-        pressure = read_pressure(self._root, self._cgroup)
+        pressure = read_pressure(self.kept, self._cgroup)
         if self._reopen_ms is not None and now_ms >= self._reopen_ms:
             self._reopen_ms = None
             self._open()
-        percent = self._full_percent(pressure, now_ms)
+        percent, long = self._stalled(pressure, meminfo, now_ms)
         settings = self._settings
-        found = measure(self._root, meminfo, percent, settings, self._cgroup)
+        found = self._measure(meminfo, percent, long)
         counted = meminfo._replace(mem_available_kib=meminfo.mem_available_kib + found.pcp_kib)
         return Look(
             now_ms=now_ms,
@@ -241,12 +201,14 @@ class Watch:
     def still(self, trigger: str) -> bool:
         """Whether memory is still as short as ``trigger`` asks. Raises ``ReadError``."""
         percent = self._settings.stall.full_percent if trigger == "stall" else None
-        found = measure(self._root, self.meminfo(), percent, self._settings, self._cgroup)
+        long = LongStall(percent or 0.0)
+        found = self._measure(self.meminfo(), percent, long)
         return any(one.crossed for one in found.thresholds if one.name == trigger)
 
     def acted(self) -> None:
         """Something was done about it: a stall has to be seen anew."""
-        self._samples.clear()
+        self._window.clear()
+        self._long_window.clear()
 
     # --- waiting
 
@@ -287,6 +249,8 @@ class Watch:
         """Sleep until something happens; the registered descriptors that are readable."""
         ready = []
         events = self._poll.poll(timeout_ms)
+        if not events:
+            return ()
         now_ms = time.monotonic_ns() // 1_000_000
         tripwire, stall = self._tripwire, self._stall
         for fd, event in events:
@@ -303,10 +267,57 @@ class Watch:
                 ready.append(fd)
         return tuple(ready)
 
+    def _look_within_ms(self, look: Look, longest_ms: int) -> int:
+        """For how long glances may stand in for looks; 0: not at all."""
+        stall = self._settings.stall
+        polled = self._stall is None and stall.full_percent > 0
+        if polled or self._cgroup is not None or self._reopen_ms is not None:
+            return 0
+        if self.near(look) or self.low(look):
+            # Who takes it may have to be known, and since when everybody waits.
+            return min(SAMPLE_MS, longest_ms)
+        if look.now_ms < self._tripped_until_ms:
+            return min(stall.window_ms // 4, longest_ms)
+        return longest_ms
+
+    def doze(self, look: Look, timeout_ms: int, longest_ms: int) -> tuple[int, ...]:
+        """Like :meth:`wait`, but as long as no more than a glance at what is left is due, it sleeps
+        on: for ``longest_ms`` in all, and less if there is little memory.
+        """
+        info, low = look.meminfo, self.low(look)
+        within_ms = self._look_within_ms(look, longest_ms)
+        floors = exhaustion_floors(info, self._settings.exhaustion)
+        tripped_until_ms = self._tripped_until_ms
+        slept_ms, next_ms, last, last_ms = 0, timeout_ms, None, 0
+        while True:
+            ready = self.wait(next_ms)
+            slept_ms += next_ms
+            # By all but the timer.
+            woken = ready or self._tripped_until_ms != tripped_until_ms
+            if woken or self._reopen_ms is not None or slept_ms >= within_ms:
+                break
+            left = self._glance.take()
+            if left is None or left[0] != info.mem_total_kib or left[3] != info.swap_total_kib:
+                break
+            headroom = floors.headroom_kib(left[2], left[4])
+            next_ms = sleep_ms(headroom, self._settings.watch, self._cpus)
+            # By an eighth, so that the samples show when it began.
+            changed = left[2] <= 2 * look.guard_kib or next_ms * 8 <= timeout_ms * 7
+            if not headroom or (changed and not low) or next_ms > within_ms - slept_ms:
+                break
+            self.glances += 1
+            last, last_ms = left, look.now_ms + slept_ms
+        if last is not None:
+            info = info._replace(
+                mem_free_kib=last[1], mem_available_kib=last[2], swap_free_kib=last[4]
+            )
+            self.glanced = look._replace(now_ms=last_ms, meminfo=info)
+        return ready
+
     def _lost(self, event: int, now_ms: int) -> None:
         # POLLERR: the cgroup is gone and its triggers with it. Polled from now on, and asked
         # for again once it is back.
         if event & select.POLLERR:
-            self.close()
+            self._close_triggers()
             self._tripped_until_ms = 0
             self._reopen_ms = now_ms + REOPEN_MS

@@ -72,6 +72,10 @@ class WatchOnly:
         left_ms = self._quiet_until_ms - now_ms
         return min(left_ms, LOOK_MS) if left_ms > 0 else None
 
+    def rests(self, look: Look) -> bool:
+        """Nobody was killed in vain."""
+        return False
+
     def pidfds(self) -> Iterable[int]:
         """Nobody's end is waited for."""
         return ()

@@ -5,9 +5,8 @@ One JSON object in each datagram of a Unix SOCK_SEQPACKET socket, UTF-8, at most
 :class:`WireError` and nothing else.
 """
 
-import json
-from collections.abc import Mapping
-from typing import Any, Final
+from oomd.plain_json import dumps, loads
+from oomd.typed import Any, Final, Mapping
 
 __all__ = [
     "API",
@@ -57,7 +56,7 @@ class WireError(ValueError):
 def encode(message: Message) -> bytes:
     """The datagram. Raises WireError if it would be too long or holds what JSON has no word for."""
     try:
-        data = json.dumps(message, allow_nan=False, separators=(",", ":")).encode()
+        data = dumps(message).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise WireError(f"not a message: {error}") from None
     if len(data) > MAX_BYTES:
@@ -70,7 +69,7 @@ def decode(data: bytes) -> dict[str, Any]:
     if len(data) > MAX_BYTES:
         raise WireError(f"a message of more than {MAX_BYTES} bytes")
     try:
-        message = json.loads(data)
+        message = loads(data)
     except (ValueError, RecursionError):
         # UnicodeDecodeError is a ValueError; so is an integer of 5,000 digits.
         raise WireError("a message that is not JSON") from None

@@ -2,17 +2,17 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable
 
-from oomd.effects.futile import FutileGuard, memory_holders
+from oomd.effects.futile import FutileGuard, holder_words
 from oomd.effects.killer import Killer, label
 from oomd.effects.kmsg import KERN_WARNING, KmsgWriter
 from oomd.effects.oom_kill_process import Missed, Victim
 from oomd.effects.oom_reaper import OomReaper
 from oomd.effects.panic import panic
+from oomd.effects.reserve import Reserve
 from oomd.effects.syscalls import pidfd_open
-from oomd.effects.victims import Settled, VictimsInFlight
-from oomd.event import Event, Look
+from oomd.effects.victims import PASSED_OVER, Settled, VictimsInFlight
+from oomd.event import MANUAL, Event, Look
 from oomd.mm.select_bad_process import dying
 from oomd.mm_types import MemInfo, TaskId
 from oomd.oom import (
@@ -27,11 +27,14 @@ from oomd.oom import (
     Panic,
     Wait,
 )
+from oomd.proc.relatives import twin_lives
 from oomd.proc.root import WritableRoot
 from oomd.report.kernel_log import printable
 from oomd.report.record import Record, decision_record, settled_record
+from oomd.report.trace import verdict_of
 from oomd.report.words import freed_words
 from oomd.settings import Settings
+from oomd.typed import Callable, Iterable
 
 __all__ = ["Executor"]
 
@@ -41,12 +44,11 @@ SETTLE_MS = 50
 NOTHING_TO_DO_MS = 1000
 # Notifiers gave memory back: it is left alone for as long as it takes to be used.
 FREED_MS = 100
+# In a pause: looked at again after this, and told of no more often than that.
+PAUSED_MS = 5000
+PAUSED_TOLD_MS = 60_000
 # A process that cannot be killed is tried again after this.
 REFUSED_MS = 60_000
-
-
-def _no_notifiers(trigger: str, look: Look) -> NotifierChain:
-    return NotifierChain()
 
 
 class Executor:
@@ -60,17 +62,21 @@ class Executor:
         say: Callable[[str], None],
         *,
         reaper: OomReaper | None = None,
-        chain: Callable[[str, Look], NotifierChain] = _no_notifiers,
+        chain: Callable[[str, Look], NotifierChain] = lambda trigger, look: NotifierChain(),
         spared: frozenset[TaskId] = frozenset(),
         restrict_to: frozenset[int] | None = None,
+        say_event: Callable[[str, str], None] | None = None,
+        reserve: Reserve | None = None,
     ) -> None:
         """``say`` takes a line for the log at once, ``tell`` a record for when the storm is over.
 
+        ``say_event`` takes a line too, and before it what has happened, a key of MESSAGE_IDS.
         ``restrict_to``: these pids and no others may be killed, as a test demands.
         """
         self._root = root
         self._tell = tell
         self._say_now = say
+        self._say_event = say_event or (lambda event, text: say(text))
         self._reaper = reaper
         self._chain = chain
         self._spared = spared
@@ -87,12 +93,18 @@ class Executor:
             say,
             reaper=reaper,
             restrict_to=restrict_to,
+            reserve=reserve,
         )
         self._settings = settings
         self._hold_until_ms = 0
         self._patience_until_ms = 0
         self._refused: dict[TaskId, int] = {}
         self._last_said = ""
+        self._paused_told_ms = self._paused_until_ms = 0
+        self.paused = False
+        """Decide and record, but kill nobody, panic nobody and ask no notifiers, except by hand."""
+        self.futile_kills = 0
+        """Kills that gave nothing back, since the start."""
 
     def configure(self, settings: Settings) -> None:
         """Take new settings; they hold for victims in flight too."""
@@ -117,6 +129,8 @@ class Executor:
 
     def notify(self, trigger: str, look: Look) -> NotifierChain:
         """Step 1: ask the notifiers for memory. Raises nothing: a defect there costs step 1."""
+        if self.paused and trigger != MANUAL:
+            return NotifierChain((Notified("chain", 0, 0, "not asked: oomd is paused"),), True)
         try:
             return self._chain(trigger, look)
         except Exception as error:
@@ -124,6 +138,8 @@ class Executor:
 
     def settle(self, memory: MemInfo | None) -> None:
         """Look after those in flight. ``memory`` as just read; None: it could not be."""
+        if memory is None:  # perhaps for want of a descriptor
+            self._killer.give_up_reserve()
         if self._reaper is not None:
             for reaped in self._reaper.results():
                 if reaped.error == 0:
@@ -138,8 +154,14 @@ class Executor:
         """How long to leave the machine alone, in ms; None: not at all."""
         if self.in_flight.busy:
             return SETTLE_MS
-        hold_ms = self._hold_until_ms - now_ms
+        hold_ms = max(self._hold_until_ms, self._paused_until_ms) - now_ms
         return hold_ms if hold_ms > 0 else None
+
+    def rests(self, look: Look) -> bool:
+        """The last kill gave nothing back, nobody takes any more, and nobody is stalled."""
+        if any(one.crossed and one.name == "stall" for one in look.thresholds):
+            return False
+        return self._futile.rests(look.meminfo.mem_available_kib, look.limit_kib)
 
     def pidfds(self) -> Iterable[int]:
         """Whose end is waited for."""
@@ -149,7 +171,8 @@ class Executor:
         """The storm is over: the next one is told, and waited in, from the start."""
         self._last_said = ""
         self._patience_until_ms = 0
-        self._futile.forget()
+        self._futile.forget(plenty=look.meminfo.mem_available_kib >= 2 * look.limit_kib)
+        self._killer.calm(look.now_ms)
 
     def rehearse(self, event: Event) -> None:
         """Go through a kill without killing: what it needs is then in memory."""
@@ -159,6 +182,9 @@ class Executor:
 
     def decided(self, event: Event) -> None:
         """Do it."""
+        if self.paused and event.trigger != MANUAL:
+            self._do_nothing(event)
+            return
         match event.decision:
             case Kill() as decision:
                 self._kill(event, decision)
@@ -176,6 +202,28 @@ class Executor:
             case Freed() as decision:
                 self._hold(event, FREED_MS)
                 self._say(event, freed_words(event.freed, event.snapshot.page_size_bytes))
+
+    def pause(self, paused: bool) -> None:
+        """Begin a pause, or end it: nothing is held back for it any more."""
+        self.paused = paused
+        self._paused_until_ms = self._paused_told_ms = 0
+        self._last_said = ""
+
+    def _do_nothing(self, event: Event) -> None:
+        """Somebody has asked for a pause: say what would have been done."""
+        now_ms, decision = event.look.now_ms, event.decision
+        self._paused_until_ms = now_ms + PAUSED_MS
+        if now_ms < self._paused_told_ms:
+            return
+        self._paused_told_ms = now_ms + PAUSED_TOLD_MS
+        plan = None
+        words = f"would have come to: {verdict_of(decision)}"
+        if isinstance(decision, Kill):
+            plan = self._killer.plan(event, decision)
+            words = f"would have killed {label(plan.victim)}"
+        elif isinstance(decision, Panic):
+            words = f"would have panicked: {decision.message}"
+        self._say(event, f"paused, nothing is done; {words}", plan, verdict="paused")
 
     # --- killing
 
@@ -262,14 +310,24 @@ class Executor:
             held_kib=settled.held_kib,
             shortfall_kib=settled.shortfall_kib,
             now_ns=now_ns,
+            available_kib=memory.mem_available_kib,
         )
+        self.futile_kills += futile
+        # It could not die, or its mm lives on: what it held may be had from the next one.
+        lives_on = settled.end == PASSED_OVER or (futile and twin_lives(self._root, settled.task))
+        if lives_on:
+            self._futile.rest_no_more()
         if futile and self._futile.holding(now_ns):
             self._hold_until_ms = now_ns // 1_000_000 + self._futile.hold_off_ms
-            holders = ", ".join(f"{one.what} {one.mib} MiB" for one in memory_holders(memory))
-            self._say_now(
+            self._say_event(
+                "held_off",
                 f"{self._futile.in_a_row} kills in a row gave nothing back: leaving it to the "
-                f"kernel for {self._futile.hold_off_ms // 1000} s. What holds the memory: "
-                f"{holders or 'nothing that meminfo names'}"
+                f"kernel for {self._futile.hold_off_ms // 1000} s. {holder_words(memory)}",
+            )
+        elif futile and not lives_on:
+            self._say_now(
+                f"killing {label(settled.task)} gave nothing back: nobody else is killed while "
+                f"memory falls no further. {holder_words(memory)}"
             )
 
     def _say(

@@ -3,8 +3,6 @@
 All of this comes after the victim's SIGKILL: kcmp(2) and ``/proc/PID/cgroup`` can block.
 """
 
-from collections.abc import Iterable
-
 # Loaded with the rest: the first to need it is a kill, and nothing is imported then.
 import oomd.proc.kcmp  # noqa: F401
 from oomd.mm.oom_badness import Case
@@ -15,6 +13,7 @@ from oomd.proc.memcg import read_oom_group
 from oomd.proc.relatives import candidates_for_sharing, confirm_sharers, find_sharers
 from oomd.proc.root import Root
 from oomd.proc.task import read_task
+from oomd.typed import Iterable
 
 __all__ = ["group_members", "sharers_anywhere", "sharers_at_hand"]
 

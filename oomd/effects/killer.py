@@ -1,22 +1,24 @@
 """One kill, from the plan to the last companion. Kill first, tell after."""
 
-from collections.abc import Callable, Iterable
-
 from oomd.effects.companions import group_members, sharers_anywhere, sharers_at_hand
 from oomd.effects.oom_kill_process import Missed, Victim, kill, kill_companions, open_victim
 from oomd.effects.oom_reaper import OomReaper
+from oomd.effects.reserve import Reserve
 from oomd.effects.thaw import thaw
+from oomd.effects.units import UnitMarks
 from oomd.effects.victims import VictimsInFlight
 from oomd.event import Event
 from oomd.mm.oom_badness import Case, oom_score
 from oomd.mm.oom_kill_process import pick_child, plan_kill
 from oomd.mm_types import Task
 from oomd.oom import Companion, Kill, KillPlan, Relatives
-from oomd.proc.relatives import iter_children, presumed_same_mm
+from oomd.proc.relatives import grew_between, iter_children, presumed_same_mm
 from oomd.proc.root import WritableRoot
+from oomd.proc.task import read_task
 from oomd.report.kernel_log import companion_lines, invoked_line, kill_lines, printable
 from oomd.report.record import Record, decision_record
 from oomd.settings import Settings
+from oomd.typed import Callable, Iterable
 
 __all__ = ["Killer", "label"]
 
@@ -39,11 +41,13 @@ class Killer:
         *,
         reaper: OomReaper | None,
         restrict_to: frozenset[int] | None,
+        reserve: Reserve | None = None,
     ) -> None:
         """``publish`` takes the kernel's lines, ``say`` a line of ours.
 
         ``restrict_to``: nobody else may be killed.
         """
+        self._reserve = reserve
         self._root = root
         self._page_size_bytes = root.page_size_bytes()
         self._in_flight = in_flight
@@ -52,6 +56,7 @@ class Killer:
         self._reaper = reaper
         self._restrict_to = restrict_to
         self._v1_freezer = root.exists("sys/fs/cgroup/freezer")
+        self._marks = UnitMarks(root)
         self.settings = settings
 
     # --- before the signal
@@ -70,10 +75,18 @@ class Killer:
             if child.ppid != chosen.pid:
                 continue
             seen += 1
-            if child.ident not in presumed_same_mm(chosen, (child,)):
-                victim = pick_child((*best, child), case)
-                best = () if victim is None else (victim,)
+            if child.ident in presumed_same_mm(chosen, (child,)):
+                continue
+            victim = pick_child((*best, child), case)
+            if victim is child and self._has_mm_of(chosen, child):
+                continue
+            best = () if victim is None else (victim,)
         return Relatives(best, frozenset(), "equal sizes", seen)
+
+    def _has_mm_of(self, chosen: Task, child: Task) -> bool:
+        """The chosen grows: what it and a child show of one mm differs by when they were read."""
+        now = read_task(self._root, chosen.pid, self._page_size_bytes)
+        return now is not None and grew_between(chosen, child, now)
 
     def plan(self, event: Event, decision: Kill) -> KillPlan:
         """Who is the victim."""
@@ -92,6 +105,8 @@ class Killer:
         if self._restrict_to is not None and plan.victim.pid not in self._restrict_to:
             return Missed(plan.victim, "not among those that may be killed", refused=True)
         end = open_victim(self._root, plan.victim)
+        if isinstance(end, Missed) and end.short and self.give_up_reserve():
+            end = open_victim(self._root, plan.victim)
         if isinstance(end, Victim):
             end = kill(self._root, end)
         if isinstance(end, Missed):
@@ -108,6 +123,9 @@ class Killer:
     def _killed(self, event: Event, decision: Kill, plan: KillPlan, victim: Victim) -> Record:
         """The first signal is sent: now whatever may take a moment, the most urgent first."""
         root, case, dead = self._root, event.case, plan.victim
+        marks = self.settings.kill.mark_units
+        # A small victim is gone, and systemd has looked, within the next millisecond.
+        whose, unmarked = self._marks.killed(dead, event.look.now_ms, mark=marks)
         companions = self._kill_companions(
             dead, sharers_at_hand(root, dead, event.snapshot.tasks, case)
         )
@@ -117,16 +135,31 @@ class Killer:
         if self._reaper is not None and self.settings.kill.process_mrelease:
             self._reaper.submit(dead.ident, victim.pidfd)
         thawed = self._thaw(dead, companions)
+        if marks and companions:
+            tasks = (one.task for one in companions)
+            unmarked = self._marks.companions(tasks, event.look.now_ms) or unmarked
         lines = self._kernel_lines(event, decision, plan)
         lines += tuple(
             companion_lines(case.policy.name, decision.message, companions, self._page_size_bytes)
         )
         self._publish(lines)
-        for word in thawed:
-            self._say(word)
+        for word in (*thawed, unmarked):
+            if word:
+                self._say(word)
         record = decision_record(event, plan, companions, lines)
+        record["victims"][0] |= whose._asdict()
         record["signal_after_ms"] = victim.killed_at_ns // 1_000_000 - event.crossed_ms
         return record
+
+    def calm(self, now_ms: int) -> None:
+        """Nobody is dying any more."""
+        self._marks.take_back(now_ms)
+        if self._reserve is not None:
+            self._reserve.fill()
+
+    def give_up_reserve(self) -> bool:
+        """There are no other descriptors. False: nor are these."""
+        return self._reserve is not None and self._reserve.give_up()
 
     def _kill_companions(
         self,

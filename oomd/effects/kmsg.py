@@ -1,9 +1,9 @@
 """The kernel's log, for the few lines that belong beside its own: ``/dev/kmsg``."""
 
-from collections.abc import Iterable
-
+from oomd.effects import doors
 from oomd.proc.root import ReadError, WritableRoot
 from oomd.report.kernel_log import printable
+from oomd.typed import Iterable
 
 __all__ = ["KERN_EMERG", "KERN_ERR", "KERN_WARNING", "KmsgWriter", "kmsg_line"]
 
@@ -49,7 +49,7 @@ class KmsgWriter:
         written = 0
         for line, _ in zip(lines, range(_LINES_A_KILL), strict=False):
             try:
-                self._root.write("dev/kmsg", kmsg_line(level, line))
+                doors.write(self._root, doors.KMSG, kmsg_line(level, line))
                 written += 1
             except ReadError:
                 self.failed += 1

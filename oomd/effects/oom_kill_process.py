@@ -6,27 +6,24 @@ refusals and errors are values: there is nobody to catch an exception in the sto
 
 import errno
 import os
-import signal
 import time
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from oomd.effects import syscalls
+from oomd.lean import signal
 from oomd.mm_types import OOM_SCORE_ADJ_MIN, PF_KTHREAD, Task
 from oomd.oom import Companion
+from oomd.proc.errors import is_short
 from oomd.proc.root import Gone, ReadError, WritableRoot
 from oomd.proc.task import parse_stat
+from oomd.typed import Callable, Iterable, NamedTuple
 
 __all__ = ["Missed", "Victim", "kill", "kill_companions", "open_victim"]
 
 # Companions beyond this many are not held open: a memory.oom.group may have thousands.
 _HELD_OPEN = 128
 
-# pidfd_open(2) cannot have what it needs, whoever is asked for: no other would do better.
-_SHORT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-
 # Reasons that the next attempt would find again, and the next decision would not know of.
-_STAYS_SO = ("cannot be checked again", "SIGKILL refused")
+_STAYS_SO = ("cannot be checked again", "SIGKILL refused", "pidfd_open")
 
 
 class Victim(NamedTuple):
@@ -49,6 +46,15 @@ class Missed(NamedTuple):
     why: str = "chosen"
     refused: bool = False
     """It is there and cannot be killed: choosing it again would come to the same end."""
+    short: bool = False
+    """No descriptor was to be had for it."""
+
+
+def _missed(task: Task, reason: str, why: str) -> Missed:
+    short = is_short(reason)
+    return Missed(
+        task, reason, why, refused=reason.startswith(_STAYS_SO) and not short, short=short
+    )
 
 
 def _never(task: Task) -> str:
@@ -104,13 +110,12 @@ def open_victim(root: WritableRoot, task: Task, why: str = "chosen") -> Victim |
         return Missed(task, "gone before the signal", why)
     # EPERM is no error of pidfd_open(2): a seccomp filter older than the call answers so.
     if pidfd < 0 and pidfd not in (-errno.ENOSYS, -errno.EPERM):
-        reason = f"pidfd_open: {errno.errorcode.get(-pidfd, -pidfd)}"
-        return Missed(task, reason, why, refused=-pidfd not in _SHORT_OF)
+        return _missed(task, f"pidfd_open: {errno.errorcode.get(-pidfd, -pidfd)}", why)
     changed = _changed(root, task, adj_decided=why == "chosen")
     if changed:
         if pidfd >= 0:
             os.close(pidfd)
-        return Missed(task, changed, why, refused=changed.startswith(_STAYS_SO))
+        return _missed(task, changed, why)
     return Victim(task, max(pidfd, -1), why)
 
 
@@ -144,7 +149,17 @@ def kill(
         return victim._replace(killed_at_ns=clock())
     if victim.pidfd >= 0:
         os.close(victim.pidfd)
-    return Missed(victim.task, failed, victim.why, refused=failed.startswith(_STAYS_SO))
+    return _missed(victim.task, failed, victim.why)
+
+
+def _let_go_of_one(ends: list[Victim | Missed]) -> bool:
+    # To kill the next is worth more than to see the end of one that has been killed.
+    for number, end in enumerate(ends):
+        if isinstance(end, Victim) and end.pidfd >= 0:
+            os.close(end.pidfd)
+            ends[number] = end._replace(pidfd=-1)
+            return True
+    return False
 
 
 def kill_companions(
@@ -161,6 +176,9 @@ def kill_companions(
     held = 0
     for companion in companions:
         end = open_victim(root, companion.task, companion.why)
+        if isinstance(end, Missed) and end.short and _let_go_of_one(ends):
+            held -= 1
+            end = open_victim(root, companion.task, companion.why)
         if isinstance(end, Victim):
             end = kill(root, end, clock)
         if isinstance(end, Victim) and end.pidfd >= 0:

@@ -7,13 +7,12 @@ the mmap lock; ours need not wait those two seconds, and lets the call wait in i
 import _thread
 import errno
 import os
-import signal
 import time
-from collections.abc import Callable
-from typing import NamedTuple
 
 from oomd.effects import syscalls
+from oomd.lean import signal
 from oomd.mm_types import TaskId
+from oomd.typed import Callable, NamedTuple
 
 __all__ = ["OomReaper", "Reaped"]
 

@@ -1,12 +1,11 @@
 """``panic()``: the kernel's words, then what the config says shall happen."""
 
 import errno
-from collections.abc import Callable
-from typing import Literal
 
-from oomd.effects import syscalls
+from oomd.effects import doors, syscalls
 from oomd.effects.kmsg import KERN_EMERG, KERN_WARNING, kmsg_line
 from oomd.proc.root import ReadError, WritableRoot
+from oomd.typed import Callable, Literal
 
 __all__ = ["PanicAction", "panic"]
 
@@ -14,13 +13,10 @@ PanicAction = Literal["sysrq", "reboot", "defer"]
 """``sysrq``: crash the kernel, so that kdump sees it and ``kernel.panic`` applies.
 ``reboot``: at once, no crash dump. ``defer``: say it and leave it to the kernel."""
 
-_KMSG = "dev/kmsg"
-_SYSRQ_TRIGGER = "proc/sysrq-trigger"
-
 
 def _write(root: WritableRoot, path: str, data: bytes) -> str:
     try:
-        root.write(path, data)
+        doors.write(root, path, data)
     except ReadError as error:
         return str(error)
     return ""
@@ -42,11 +38,11 @@ def panic(
     Returns only when the machine goes on, and says in words what was done or refused.
     """
     level = KERN_WARNING if action == "defer" else KERN_EMERG
-    unsaid = _write(root, _KMSG, kmsg_line(level, message))
+    unsaid = _write(root, doors.KMSG, kmsg_line(level, message))
     said = f"its words could not be written: {unsaid}" if unsaid else "its words are in kmsg"
     if action == "defer":
         return f"panic left to the kernel, {said}"
-    refused = _write(root, _SYSRQ_TRIGGER, b"c" if action == "sysrq" else b"b")
+    refused = _write(root, doors.SYSRQ_TRIGGER, b"c" if action == "sysrq" else b"b")
     if not refused:
         return f"panic by sysrq-trigger asked for, {said}"
     # Only a live machine is rebooted, never the one that a recorded tree is read on.

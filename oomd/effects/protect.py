@@ -6,13 +6,33 @@ raises: a guard that could not lock its memory is still a guard.
 
 import errno
 import gc
+import os
 import resource
 
+from oomd import libc
 from oomd.effects import syscalls
 from oomd.mm_types import OOM_SCORE_ADJ_MIN
 from oomd.proc.root import ReadError, WritableRoot
 
-__all__ = ["exempt_from_oom", "freeze_gc", "lock_memory", "raise_nofile"]
+__all__ = [
+    "be_realtime",
+    "exempt_from_oom",
+    "freeze_gc",
+    "keep_heap",
+    "lock_memory",
+    "raise_nofile",
+    "touch_spare",
+]
+
+# malloc.h.
+_M_TRIM_THRESHOLD = -1
+_NEVER_BYTES = 1 << 30
+
+# What a storm's records and lines take on top of what the rehearsal took, in objects of up to 512
+# bytes (which are the interpreter's own) and larger (which are malloc(3)'s).
+SPARE_BYTES = 64 << 10
+_SPARE_OBJECT_BYTES = 400
+_SPARE_BLOCK_BYTES = 32 << 10
 
 _OOM_SCORE_ADJ = "proc/self/oom_score_adj"
 
@@ -32,6 +52,23 @@ def lock_memory() -> str:
         if not failed:
             return "memory is locked whole (no MCL_ONFAULT here)"
     return f"memory is not locked: mlockall refused ({_name(failed)}), it needs CAP_IPC_LOCK"
+
+
+def be_realtime() -> str:
+    """SCHED_RR, the lowest of its priorities, for this thread alone: what it starts is ordinary.
+
+    To the allocator that is worth more than any niceness: a real-time task may use a part of what
+    is kept below the min watermark (mm/page_alloc.c, ``gfp_to_alloc_flags()``), where everybody
+    else has to reclaim first. On a machine that thrashes, one page for a file to be opened took a
+    second otherwise. Needs RLIMIT_RTPRIO or CAP_SYS_NICE.
+    """
+    try:
+        policy = os.SCHED_RR | os.SCHED_RESET_ON_FORK
+        os.sched_setscheduler(0, policy, os.sched_param(1))
+    except OSError as error:
+        # With CONFIG_RT_GROUP_SCHED a control group has no share of it by default.
+        return f"no real-time priority ({_name(error.errno or 0)}): waits for memory like others"
+    return "real-time priority 1 (SCHED_RR): may use a part of the kernel's reserve"
 
 
 def exempt_from_oom(root: WritableRoot) -> str:
@@ -60,6 +97,29 @@ def freeze_gc() -> str:
     gc.freeze()
     gc.disable()
     return f"garbage collector off, {gc.get_freeze_count()} objects frozen"
+
+
+def keep_heap() -> str:
+    """Give back what the start has used, and from now on nothing: mallopt(3), M_TRIM_THRESHOLD.
+
+    A page that was given back is a page fault when it is needed again, and that waits for reclaim
+    like everybody's.
+    """
+    try:
+        libc.function("malloc_trim", 1)(0)
+        done: int = libc.function("mallopt", 2)(_M_TRIM_THRESHOLD, _NEVER_BYTES)
+    except OSError:
+        # Another C library.
+        done = 0
+    return "freed memory is kept" if done else "freed memory is given back: no mallopt"
+
+
+def touch_spare() -> None:
+    """More memory than was needed so far: taken, written to, let go of, and so there."""
+    count = SPARE_BYTES // (_SPARE_OBJECT_BYTES + 48)
+    small = [bytes(_SPARE_OBJECT_BYTES) for _ in range(count)]
+    large = [bytes(_SPARE_BLOCK_BYTES) for _ in range(SPARE_BYTES // _SPARE_BLOCK_BYTES)]
+    del small, large
 
 
 def raise_nofile() -> str:

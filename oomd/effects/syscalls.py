@@ -6,10 +6,11 @@ called here too and not through ``os`` and ``signal``, which leave them out when
 was built on an older system than the one it runs on.
 """
 
-import ctypes
 import errno
 import os
-from typing import NamedTuple
+
+from oomd import libc
+from oomd.typed import NamedTuple
 
 __all__ = [
     "Abilities",
@@ -36,23 +37,14 @@ _MCL_ONFAULT = 4
 # include/uapi/linux/reboot.h, as glibc's RB_AUTOBOOT.
 _LINUX_REBOOT_CMD_RESTART = 0x01234567
 
-# CDLL, not PyDLL: the interpreter lock is let go for the duration of a call, so that a
-# process_mrelease() that waits never stops the thread that decides.
-_libc = ctypes.CDLL(None, use_errno=True)
-_syscall = _libc.syscall
-_syscall.argtypes = (ctypes.c_long,) * 5
-_syscall.restype = ctypes.c_long
-_mlockall = _libc.mlockall
-_mlockall.argtypes = (ctypes.c_int,)
-_mlockall.restype = ctypes.c_int
-_reboot = _libc.reboot
-_reboot.argtypes = (ctypes.c_int,)
-_reboot.restype = ctypes.c_int
+_syscall = libc.function("syscall", 5, libc.CLong)
+_mlockall = libc.function("mlockall", 1)
+_reboot = libc.function("reboot", 1)
 
 
 def _call(number: int, first: int, second: int = 0, third: int = 0, fourth: int = 0) -> int:
     result: int = _syscall(number, first, second, third, fourth)
-    return -ctypes.get_errno() if result < 0 else result
+    return -libc.get_errno() if result < 0 else result
 
 
 def pidfd_open(pid: int) -> int:
@@ -85,12 +77,12 @@ def mlockall(*, onfault: bool = True) -> int:
     without it every mapping is filled at once.
     """
     flags = _MCL_CURRENT | _MCL_FUTURE | (_MCL_ONFAULT if onfault else 0)
-    return -ctypes.get_errno() if _mlockall(flags) < 0 else 0
+    return -libc.get_errno() if _mlockall(flags) < 0 else 0
 
 
 def reboot() -> int:
     """reboot(2) at once, nothing synced. Returns only on failure: -EPERM."""
-    return -ctypes.get_errno() if _reboot(_LINUX_REBOOT_CMD_RESTART) < 0 else 0
+    return -libc.get_errno() if _reboot(_LINUX_REBOOT_CMD_RESTART) < 0 else 0
 
 
 class Abilities(NamedTuple):

@@ -6,15 +6,14 @@ was killed and is dying, and who is not worth waiting for any longer.
 
 import os
 import select
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from oomd.effects.oom_kill_process import Victim
 from oomd.mm_types import MemInfo, Task, TaskId
 from oomd.proc.root import Gone, ReadError, Root
 from oomd.proc.task import parse_stat
+from oomd.typed import Iterable, Iterator, NamedTuple
 
-__all__ = ["Settled", "VictimsInFlight", "came_back_kib"]
+__all__ = ["PASSED_OVER", "Settled", "VictimsInFlight", "came_back_kib"]
 
 # A kill that has ended without its memory waits this long for it, and no longer: whoever takes
 # the memory as fast as it comes back must not outrun the guard.
@@ -27,7 +26,7 @@ FORGET_MS = 60_000
 _DYING = ""
 _GONE = "gone"
 _REAPED = "reaped"
-_PASSED_OVER = "passed over"
+PASSED_OVER = "passed over"
 
 
 class Settled(NamedTuple):
@@ -105,7 +104,7 @@ class _Kill:
     def end(self) -> str:
         """How it has ended, or ``_DYING``."""
         ends = {flight.end for flight in self.flights}
-        return next(end for end in (_DYING, _PASSED_OVER, _REAPED, _GONE) if end in ends)
+        return next(end for end in (_DYING, PASSED_OVER, _REAPED, _GONE) if end in ends)
 
 
 def _settled(kill: _Kill, now_ns: int, freed_kib: int) -> Settled:
@@ -148,11 +147,18 @@ class VictimsInFlight:
         """For ``OomControl.victims``: dying, and still waited for."""
         return frozenset(f.victim.task.ident for f in self._waited_for() if f.end == _DYING)
 
+    def waited_for(self) -> Iterator[tuple[Task, str, int]]:
+        """Who is dying and still waited for: the task, why it dies, and since when (monotonic)."""
+        for kill in self._kills:
+            for flight in kill.flights:
+                if flight.end == _DYING:
+                    yield flight.victim.task, flight.victim.why, kill.added_ns
+
     @property
     def passed_over(self) -> frozenset[TaskId]:
         """For ``OomControl.passed_over``: memory back or time up; kept until they are gone."""
         flights = (*self._skipped, *self._waited_for())
-        return frozenset(f.victim.task.ident for f in flights if f.end in (_REAPED, _PASSED_OVER))
+        return frozenset(f.victim.task.ident for f in flights if f.end in (_REAPED, PASSED_OVER))
 
     def pidfds(self) -> list[int]:
         """For poll(POLLIN): readable when all threads have exited (pidfd_open(2))."""
@@ -191,7 +197,7 @@ class VictimsInFlight:
         for flight in self._not_known_yet(companions):
             if kill is None:
                 # That kill has settled, so they are not waited for, only remembered.
-                flight.end = _PASSED_OVER
+                flight.end = PASSED_OVER
                 self._skipped.append(flight)
                 continue
             kill.flights.append(flight)
@@ -240,7 +246,7 @@ class VictimsInFlight:
             memory_back = freed_kib * 2 >= kill.held_kib
             self._look_at(kill, now_ns, memory_back)
             grace_over = now_ns >= kill.ended_ns + GRACE_MS * 1_000_000
-            timed_out = kill.end() == _PASSED_OVER
+            timed_out = kill.end() == PASSED_OVER
             if kill.ended_ns and (memory_back or grace_over or timed_out):
                 settled.append(_settled(kill, now_ns, freed_kib))
                 self._skip(kill, now_ns)
@@ -271,7 +277,7 @@ class VictimsInFlight:
                 flight.end = self._look(flight, memory_back=memory_back)
             # Unlike the kernel: el7 waits for ever for a victim that cannot die.
             if flight.end == _DYING and now_ns >= kill.added_ns + self._timeout_ns:
-                flight.end = _PASSED_OVER
+                flight.end = PASSED_OVER
         if not kill.ended_ns and kill.end() != _DYING:
             kill.ended_ns = now_ns
 

@@ -15,6 +15,7 @@ from oomd.config import one_line
 from oomd.log import WARNING, Log
 from oomd.tell.journal import tell_journal
 from oomd.tell.record_files import Bounds, file_name, keep_records
+from oomd.tell.series import with_series
 
 __all__ = ["main"]
 
@@ -65,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
     """Exit status 0: the journal was told, and the files are there or it was said why not."""
     log = Log()
     bounds = Bounds(int(argv[0]), int(argv[1]) << 20)
-    records: list[Record] = json.load(sys.stdin)
+    records = with_series(json.load(sys.stdin))
     folder = _folder(bounds)
     files = None
     if folder:

@@ -4,55 +4,31 @@ Without a journal the same lines go to standard error.
 """
 
 import os
+import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from oomd.config import one_line
+from oomd.message_ids import MESSAGE_IDS
+from oomd.tell.fields import decision_fields, settled_fields, victims_by_ident
 
-__all__ = ["entries", "tell_journal"]
+__all__ = ["entries", "tell_journal", "wait_until_taken"]
 
 Record = dict[str, Any]
+Entry = tuple[int, str, dict[str, str]]
 
 # sd-daemon(3).
 NOTICE, INFO = 5, 6
 
-# journalctl MESSAGE_ID=...; made once with `systemd-id128 new`, never to be changed.
-MESSAGE_IDS = {
-    "kill": "88a0095d517543bab00a05d2c82fd0f4",
-    "other": "73b0ee3aed3b4b3ba68859be24a8ef6e",
-    "settled": "4e4713a672214836bc0fc55048f2570a",
-}
-
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
+# systemd-journald.service(8); what journalctl --sync asks.
+JOURNAL_VARLINK = "/run/systemd/journal/io.systemd.journal"
+SYNCHRONIZE = b'{"method":"io.systemd.Journal.Synchronize"}\0'
+# A journal that takes longer is left alone: within the time that a helper has.
+TAKEN_S = 20.0
 
-
-def _fields(record: Record) -> Record:
-    fields: Record = {
-        "OOMD_VERDICT": record["verdict"],
-        "OOMD_TRIGGER": record["trigger"],
-        "OOMD_POLICY": record["policy"],
-        "OOMD_CONSTRAINT": record["constraint"],
-        "OOMD_TOTALPAGES": record["totalpages"],
-        "OOMD_SCAN_USEC": record["scan_us"],
-        "OOMD_TASKS_SEEN": record["tasks_seen"],
-        "OOMD_MEM_AVAILABLE_KIB": record["meminfo"]["mem_available_kib"],
-        "OOMD_SWAP_FREE_KIB": record["meminfo"]["swap_free_kib"],
-    }
-    for name in ("points", "score", "signal_after_ms"):
-        if name in record:
-            fields[f"OOMD_{name.upper()}"] = record[name]
-    if "file" in record:
-        fields["OOMD_RECORD"] = record["file"]
-    if record["victims"]:
-        victim = record["victims"][0]
-        fields |= {
-            "OOMD_VICTIM_PID": victim["pid"],
-            "OOMD_VICTIM_COMM": victim["comm"],
-            "OOMD_VICTIM_UID": victim["uid"],
-            "OOMD_VICTIMS": " ".join(str(one["pid"]) for one in record["victims"]),
-        }
-    return {name: str(value) for name, value in fields.items() if value is not None}
+_NOBODY: dict[tuple[int, int], Record] = {}
 
 
 def _step(step: Record) -> str:
@@ -62,47 +38,82 @@ def _step(step: Record) -> str:
     return one_line(f"{line} ({detail})" if detail else line)
 
 
-def entries(record: Record) -> Iterator[tuple[int, str, Record]]:
-    """The journal entries of a record: priority, message, fields."""
-    if record["kind"] == "settled":
-        if record.get("said"):
-            return
-        fields = {f"OOMD_{name.upper()}": str(value) for name, value in record["fields"].items()}
-        yield NOTICE, record["text"], {"MESSAGE_ID": MESSAGE_IDS["settled"], **fields}
-        return
-    fields = _fields(record)
+def _event(record: Record) -> str:
+    """What has come of a decision, as a key of MESSAGE_IDS."""
+    verdict: str = record["verdict"]
     # The kernel's lines are there once the signal was sent: a kill may also have missed.
-    killed = record["verdict"] == "kill" and bool(record["lines"])
+    return "missed" if verdict == "kill" and not record["lines"] else verdict
+
+
+def entries(record: Record, victims: Mapping[tuple[int, int], Record] = _NOBODY) -> Iterator[Entry]:
+    """The journal entries of a record: priority, message, fields.
+
+    ``victims``: those of the decisions at hand, by pid and start time.
+    """
+    if record["kind"] == "settled":
+        if not record.get("said"):
+            fields = settled_fields(record, victims)
+            yield NOTICE, record["text"], {"MESSAGE_ID": MESSAGE_IDS["settled"], **fields}
+        return
+    fields = decision_fields(record)
+    event = _event(record)
     # The daemon has said at once, in the kernel's words or its own, what it came to. One entry
     # carries the identity of the event; the others belong to it.
-    named = {**fields, "MESSAGE_ID": MESSAGE_IDS["kill" if killed else "other"]}
-    victims = ", ".join(f"{one['pid']} ({one['comm']}, {one['why']})" for one in record["victims"])
-    words = f"decided at {record['trigger']}: {record['verdict'].replace('_', ' ')} {victims}"
-    yield (NOTICE if killed else INFO), words.strip(), named
+    named = {**fields, "MESSAGE_ID": MESSAGE_IDS[event]} if event in MESSAGE_IDS else fields
+    killed = ", ".join(f"{one['pid']} ({one['comm']}, {one['why']})" for one in record["victims"])
+    words = f"decided at {record['trigger']}: {record['verdict'].replace('_', ' ')} {killed}"
+    yield (NOTICE if event == "kill" else INFO), words.strip(), named
+    # Enough of it for the unit's own log.
+    rest = {name: value for name, value in fields.items() if not name.startswith("OBJECT_")}
     for line in record.get("table", ()):
-        yield INFO, line, fields
+        yield INFO, line, rest
     for step in record["trace"]:
-        yield INFO, _step(step), fields
+        yield INFO, _step(step), rest
 
 
-def _to_stderr(priority: int, message: str, fields: Record) -> None:
+def _to_stderr(priority: int, message: str, fields: dict[str, str]) -> None:
     sys.stderr.write(f"oomd: {message}\n")
 
 
-def _sender() -> Callable[[int, str, Record], None]:
+def _sender() -> Callable[[int, str, dict[str, str]], None]:
     if not os.path.exists(JOURNAL_SOCKET):
         return _to_stderr
     import systemd.journal  # noqa: PLC0415  only where there is a journal
 
-    def send(priority: int, message: str, fields: Record) -> None:
+    def send(priority: int, message: str, fields: dict[str, str]) -> None:
         systemd.journal.send(message, PRIORITY=str(priority), SYSLOG_IDENTIFIER="oomd", **fields)
 
     return send
 
 
+def wait_until_taken(path: str = JOURNAL_VARLINK, timeout_s: float = TAKEN_S) -> bool:
+    """Wait until journald has read what it was sent. False: it does not say so, or not in time.
+
+    Whose an entry is it looks up by the sender's pid when it gets to it, in /proc: what is read
+    after we have gone is nobody's, and ``journalctl -u`` does not show it.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as varlink:
+            varlink.settimeout(timeout_s)
+            varlink.connect(path)
+            varlink.sendall(SYNCHRONIZE)
+            # The answer ends with a NUL; what it says does not matter.
+            while answer := varlink.recv(4096):
+                if answer.endswith(b"\0"):
+                    return True
+    except OSError:
+        # Before systemd 246 there is none.
+        pass
+    return False
+
+
 def tell_journal(records: Iterable[Record]) -> None:
-    """All of it, in order. Raises what the journal's library raises."""
+    """All of it, in order; returns when it was taken. Raises what the journal's library raises."""
     send = _sender()
+    records = list(records)
+    victims = victims_by_ident(records)
     for record in records:
-        for priority, message, fields in entries(record):
+        for priority, message, fields in entries(record, victims):
             send(priority, message, fields)
+    if send is not _to_stderr:
+        wait_until_taken()

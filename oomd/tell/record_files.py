@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-__all__ = ["Bounds", "file_name", "joined", "keep_records"]
+__all__ = ["Bounds", "file_name", "is_record_name", "joined", "keep_records"]
 
 Record = dict[str, Any]
 
@@ -42,11 +42,19 @@ class _Entry(NamedTuple):
     size_bytes: int
 
 
+def is_record_name(name: str) -> bool:
+    """Whether it is one of ours, as :func:`file_name` makes them."""
+    return _NAME.fullmatch(name) is not None
+
+
+def _stamp(time_s: float) -> str:
+    seconds, fraction = divmod(round(time_s * 1_000_000), 1_000_000)
+    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(seconds))}.{fraction:06d}Z"
+
+
 def file_name(record: Record) -> str:
     """Sorted by name, decisions are sorted by time."""
-    seconds, fraction = divmod(round(record["time"] * 1_000_000), 1_000_000)
-    when = time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
-    return f"{when}.{fraction:06d}Z-{record['seq']:04d}-{record['verdict']}.json"
+    return f"{_stamp(record['time'])}-{record['seq']:04d}-{record['verdict']}.json"
 
 
 # --- what is written
@@ -91,7 +99,9 @@ def _content(record: Record) -> bytes:
 
 
 def _entries(directory: str) -> list[_Entry]:
-    """The records that are there, the oldest first."""
+    """The records that are there, those that go first in front: the oldest, but for what a clock
+    that was wrong has dated after today. Else nothing newer would be kept until that day.
+    """
     found = []
     now_s = time.time()
     with os.scandir(directory) as entries:
@@ -107,7 +117,8 @@ def _entries(directory: str) -> list[_Entry]:
             elif _UNFINISHED.fullmatch(entry.name) and now_s - status.st_mtime > _STALE_S:
                 with suppress(FileNotFoundError):
                     os.unlink(entry.path)
-    return sorted(found)
+    now = _stamp(now_s)
+    return sorted(found, key=lambda entry: (entry.name <= now, entry.name))
 
 
 def _make_room(directory: str, new: dict[str, bytes], bounds: Bounds) -> None:

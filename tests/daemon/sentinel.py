@@ -10,13 +10,14 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from oomd.cli import _SENTINEL
 
-__all__ = ["SAFE", "Sentinel", "argv", "sentinel"]
+__all__ = ["ALONE", "SAFE", "Sentinel", "argv", "sentinel"]
 
 TREE = Path(__file__).resolve().parents[2]
 
@@ -39,9 +40,10 @@ ALONE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
 
 
 def argv(config: Path) -> list[str]:
-    """How the command line starts it."""
+    """How the command line starts it; the tests themselves may be run in a container."""
     python = os.path.realpath(sys.executable)
-    return [python, "-I", "-S", "-c", _SENTINEL, str(TREE), "--config", str(config)]
+    command = [python, "-I", "-S", "-c", _SENTINEL, str(TREE), "--config", str(config)]
+    return [*command, "--container"]
 
 
 class Sentinel:
@@ -95,6 +97,14 @@ class Sentinel:
         if self.process.stderr is not None:
             self.log += self.process.stderr.read().decode()
         return status
+
+    def descriptors(self) -> set[int]:
+        """The numbers that stay open: READY=1 is said while it may still be reading a file."""
+        looks = []
+        for _ in range(5):
+            looks.append({int(name) for name in os.listdir(f"/proc/{self.pid}/fd")})
+            time.sleep(0.02)
+        return set.intersection(*looks)
 
     def status_kib(self, name: str) -> int:
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():

@@ -1,6 +1,7 @@
 """The real process: what it tells systemd, what it says, and how it ends."""
 
 import fcntl
+import json
 import os
 import signal
 import socket
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from oomd import __version__
-from tests.daemon.sentinel import TREE, Sentinel, argv, sentinel
+from tests.daemon.sentinel import ALONE, TREE, Sentinel, argv, sentinel
 
 pytestmark = pytest.mark.live
 
@@ -149,7 +150,7 @@ def test_a_systemd_that_has_gone_does_not_end_it(config: Path, tmp_path: Path) -
 
 
 def test_the_command_line_becomes_it(config: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "oomd", "--config", str(config)]
+    command = [sys.executable, "-m", "oomd", "--config", str(config), "--container"]
     env = {"PYTHONPATH": str(TREE)}
     with sentinel(command, tmp_path, env=env) as daemon:
         assert daemon.heard() == ["READY=1", f"STATUS={WORDS}"]
@@ -163,10 +164,26 @@ def test_the_command_line_becomes_it(config: Path, tmp_path: Path) -> None:
     "args", [["--conf", "x"], ["--config"], ["surplus"], ["--config", "a", "b"]]
 )
 def test_an_argument_that_it_does_not_know_ends_it_at_once(config: Path, args: list[str]) -> None:
-    command = [*argv(config)[:-2], *args]
+    command = [*argv(config)[:-3], *args]
     ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     assert ran.returncode == 2
-    assert ran.stderr.endswith(b"usage: oomd [--config FILE]\n")
+    assert ran.stderr.endswith(b"usage: oomd [--config FILE] [--container]\n")
+
+
+def test_in_a_container_it_refuses_in_one_line(config: Path) -> None:
+    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    command = [*ALONE, *user, "--", *argv(config)[:-1]]
+    ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    assert ran.returncode == 3
+    assert ran.stderr.count(b"\n") == 1
+    assert b"only the processes of this container can be seen" in ran.stderr
+    # The audit says it and goes on.
+    audit = [*ALONE, *user, "--", sys.executable, "-m", "oomd", "--dry-run", "--json"]
+    ran = subprocess.run(
+        audit, cwd=TREE, stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    assert ran.returncode in (0, 1)
+    assert any("only the processes" in note for note in json.loads(ran.stdout)["notes"])
 
 
 def test_what_it_takes_of_memory(running: Sentinel) -> None:

@@ -1,6 +1,5 @@
 """SIGHUP, and a configuration that is broken: the daemon goes on guarding, and says with what."""
 
-import os
 import signal
 from pathlib import Path
 
@@ -80,13 +79,13 @@ def test_a_second_sighup_is_heard_after_the_first(running: Sentinel, config: Pat
 def test_nothing_is_left_of_a_reload(running: Sentinel, config: Path) -> None:
     pid = running.process.pid
     reload(running)
-    fds = sorted(os.listdir(f"/proc/{pid}/fd"), key=int)
+    fds = running.descriptors()
     for text in (SAFE, "nonsense", SAFE, SAFE):
         config.write_text(text)
         assert reload(running)[0] == "READY=1"
         # Collected: no zombie, and every descriptor closed.
         assert children(pid) == []
-        assert sorted(os.listdir(f"/proc/{pid}/fd"), key=int) == fds
+        assert running.descriptors() == fds
     assert running.stop() == 0
 
 

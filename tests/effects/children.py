@@ -137,7 +137,7 @@ class OwnChildren:
                 os.sched_yield()
         return first, second
 
-    def start_stuck_dying(self, mib: int = 1) -> subprocess.Popen[str]:
+    def start_stuck_dying(self, mib: int = 8) -> subprocess.Popen[str]:
         """A child with SIGKILL sent, stopped by its tracer (us) before it lets its mm go."""
         child = self.start_ready(allocate_mib(mib))
         self.hold_at_exit(child.pid)
@@ -202,6 +202,9 @@ class LyingRoot(WritableRoot):
         if lie is None:
             return super().read_record(rel)
         return lie if isinstance(lie, bytes) else lie(super().read_record(rel))
+
+    def read_value(self, rel: str) -> bytes:
+        return self.read_record(rel)
 
     def write(self, rel: str, data: bytes) -> None:
         self.written.append((rel, data))

@@ -95,14 +95,47 @@ def test_what_a_row_held_is_forgotten_with_the_row() -> None:
 def test_a_storm_that_is_over_ends_the_row_and_not_the_pause() -> None:
     guard = FutileGuard(limit=2, hold_off_ms=60_000)
     settle(guard, 1, futile=True)
-    guard.forget()
+    guard.forget(plenty=True)
     assert guard.in_a_row == 0
     settle(guard, 2, futile=True)
     assert not guard.holding(2 * SECOND_NS)
     settle(guard, 3, futile=True)
-    guard.forget()
+    guard.forget(plenty=True)
     assert guard.holding(62 * SECOND_NS)
     assert not guard.holding(63 * SECOND_NS)
+
+
+LIMIT_KIB = 8000
+
+
+def test_after_a_futile_kill_it_rests_for_as_long_as_memory_falls_no_further() -> None:
+    guard = FutileGuard()
+    assert not guard.rests(7000, LIMIT_KIB)
+    guard.kill_settled(freed_kib=0, held_kib=900, shortfall_kib=1000, now_ns=0, available_kib=7000)
+    assert guard.rests(7000, LIMIT_KIB)
+    # What hovers about the threshold is no new storm.
+    guard.forget(plenty=False)
+    assert guard.rests(5000, LIMIT_KIB)
+    assert not guard.rests(4999, LIMIT_KIB)
+    # Somebody takes memory: it has fallen, whatever comes back of it by itself.
+    assert not guard.rests(7000, LIMIT_KIB)
+
+
+@pytest.mark.parametrize("ends", ["plenty", "worth it", "near the kernel", "switched off"])
+def test_what_ends_the_rest(ends: str) -> None:
+    guard = FutileGuard(limit=0 if ends == "switched off" else 3)
+    left_kib = 3900 if ends == "near the kernel" else 7000
+    for freed_kib in (0, 900) if ends == "worth it" else (0,):
+        guard.kill_settled(
+            freed_kib=freed_kib,
+            held_kib=900,
+            shortfall_kib=1000,
+            now_ns=0,
+            available_kib=left_kib,
+        )
+    if ends == "plenty":
+        guard.forget(plenty=True)
+    assert not guard.rests(left_kib, LIMIT_KIB)
 
 
 def test_limit_0_switches_it_off() -> None:

@@ -1,35 +1,28 @@
 """One kill from the plan to the last companion, of nobody but this test's own children."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from oomd.effects import killer
-from oomd.effects.killer import Killer
 from oomd.effects.oom_kill_process import Missed, Victim, open_victim
 from oomd.effects.oom_reaper import OomReaper
-from oomd.effects.victims import GRACE_MS, VictimsInFlight
-from oomd.event import Event, Look
+from oomd.effects.victims import GRACE_MS
 from oomd.mm.oom_badness import Case
 from oomd.mm.oom_kill_process import plan_kill
 from oomd.mm.policy import EL7, MAINLINE, Policy
-from oomd.mm_types import MemInfo, Snapshot, Sysctls, Task, TaskId
-from oomd.oom import Companion, Constraint, Kill, KillPlan, Relatives, Step
-from oomd.proc.root import WritableRoot
+from oomd.mm_types import Task, TaskId
+from oomd.oom import Companion, Kill, KillPlan, Relatives
+from oomd.proc.root import Refused, WritableRoot
 from oomd.proc.task import read_task
 from oomd.report.record import Record
-from oomd.settings import Settings
+from tests.effects.bench import BACK, BEFORE, MS, Bench
 from tests.effects.children import LyingRoot, OwnChildren, task_of, wait_exit
-from tests.mm.machine import BOTH, TOTALPAGES, case
+from tests.mm.machine import BOTH
 from tests.roots import Row, make_root
 
 pytestmark = pytest.mark.live
-
-MS = 1_000_000
-BEFORE = MemInfo(1 << 40, 0, 500)
-BACK = BEFORE._replace(mem_available_kib=1 << 30)
-LOOK = Look(0, BEFORE, None, (), "exhaustion", 0, 0, limit_kib=1500, guard_kib=0)
 
 
 class NoKcmpRoot(LyingRoot):
@@ -51,57 +44,6 @@ class WatchedReaper(OomReaper):
             (pid,) = (int(line[4:]) for line in info if line.startswith("Pid:"))
         self.handed.append((ident, pid))
         return True
-
-
-class Bench:
-    """A killer that may kill ``own`` and no other process."""
-
-    def __init__(
-        self,
-        root: WritableRoot,
-        policy: Policy,
-        own: Iterable[int],
-        reaper: OomReaper | None = None,
-        steps: list[str] | None = None,
-    ) -> None:
-        self.flights = VictimsInFlight(root, 60_000)
-        self.lines: list[str] = []
-        self.said: list[str] = []
-        self._steps = [] if steps is None else steps
-        self.policy = policy
-        self.killer = Killer(
-            root,
-            Settings(),
-            self.flights,
-            self._publish,
-            self._say,
-            reaper=reaper,
-            restrict_to=frozenset(own),
-        )
-
-    def _publish(self, lines: tuple[str, ...]) -> None:
-        self._steps.append("publish")
-        self.lines += lines
-
-    def _say(self, line: str) -> None:
-        self._steps.append("say")
-        self.said.append(line)
-
-    def event(self, chosen: Task, *others: Task) -> tuple[Event, Kill]:
-        decision = Kill(chosen, 1, "Out of memory", Constraint.NONE, TOTALPAGES, ())
-        snapshot = Snapshot((chosen, *others), BEFORE)
-        event = Event("exhaustion", LOOK, snapshot, Sysctls(), case(self.policy), decision)
-        return event, decision
-
-    def plan(self, chosen: Task) -> KillPlan:
-        return self.killer.plan(*self.event(chosen))
-
-    def kill(self, chosen: Task, *others: Task) -> Missed | Record:
-        """The decision fell on ``chosen``; ``others`` were in the same snapshot."""
-        event, decision = self.event(chosen, *others)
-        # Step 7 has tests of its own; here the chosen one is the victim.
-        plan = KillPlan(chosen, chosen, 1, False, Step(7, "oom_kill_process", "SIGKILL"))
-        return self.killer.kill(event, decision, plan)
 
 
 def killed_pids(end: Missed | Record) -> list[tuple[int, str]]:
@@ -249,6 +191,47 @@ def test_the_most_urgent_first_and_the_words_last(
     assert end["lines"] == bench.lines
 
 
+class CgroupRoot(LyingRoot):
+    """The live machine, with cgroup v2 alone and everybody in one service."""
+
+    def exists(self, rel: str) -> bool:
+        return rel == "sys/fs/cgroup/cgroup.controllers" or super().exists(rel)
+
+    def read_record(self, rel: str) -> bytes:
+        if rel.endswith("/cgroup"):
+            return b"0::/system.slice/\x1bdb.service/inner\n"
+        return super().read_record(rel)
+
+    def open(self, rel: str, flags: int) -> int:
+        raise Refused(rel, "EACCES")
+
+
+def test_whose_the_victim_was_is_told_and_why_its_unit_was_not(children: OwnChildren) -> None:
+    tasks = [task_of(children.start_ready().pid) for _ in range(2)]
+    bench = Bench(CgroupRoot(), MAINLINE, [one.pid for one in tasks])
+    for task in tasks:
+        end = bench.kill(task)
+        assert isinstance(end, dict)
+        victim = end["victims"][0]
+        assert victim["cgroup"] == "/system.slice/\\x1bdb.service/inner"
+        assert victim["unit"] == "\\x1bdb.service"
+    # Once.
+    (said,) = bench.said
+    assert said.startswith("systemd cannot be told whose process was killed: sys/fs/cgroup/system.")
+    assert said.isprintable()
+
+
+def test_units_are_left_alone_if_that_is_wanted(children: OwnChildren) -> None:
+    task = task_of(children.start_ready().pid)
+    bench = Bench(CgroupRoot(), MAINLINE, (task.pid,))
+    kill = bench.killer.settings.kill._replace(mark_units=False)
+    bench.killer.settings = bench.killer.settings._replace(kill=kill)
+    end = bench.kill(task)
+    assert isinstance(end, dict)
+    assert end["victims"][0]["unit"] == "\\x1bdb.service"
+    assert bench.said == []
+
+
 # --- the child that dies for its parent
 
 PARENT_ROW: Row = {"pid": 5, "rss_pages": 9000, "total_vm_pages": 9000, "children": [8, 7, 6, 9]}
@@ -285,6 +268,18 @@ def test_of_the_children_only_the_best_is_kept(
     assert found.trace.detail["children"] == 4
     assert found.trace.detail["same_mm"] == "equal sizes"
     assert [[child.pid for child in one.children] for one in kept] == [[7]]
+
+
+def test_one_with_the_mm_of_a_parent_that_grows_does_not_die_for_it(tmp_path: Path) -> None:
+    twin: Row = {"pid": 9, "ppid": 5, "rss_pages": 9050, "total_vm_pages": 9000}
+    grown: Row = {**PARENT_ROW, "children": [6, 9], "rss_pages": 9100}
+    root = make_root(tmp_path, [grown, CHILD_ROWS[0], twin], opener=WritableRoot)
+    now = read_task(root, 5, 4096)
+    assert isinstance(root, WritableRoot) and now is not None
+    chosen = now._replace(rss_pages=9000)
+    assert Bench(root, EL7, ()).plan(chosen).victim.pid == 6
+    # One that does not grow has none: this is a process of its own.
+    assert Bench(root, EL7, ()).plan(now).victim.pid == 9
 
 
 def test_mainline_reads_no_children(tmp_path: Path) -> None:

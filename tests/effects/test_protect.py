@@ -103,3 +103,56 @@ def test_exempt_from_oom_refused() -> None:
     assert exempt_from_oom(Refusing({"proc/self/oom_score_adj": b"0\n"})) == (
         "oom_score_adj is not -1000: refused (EACCES), it needs CAP_SYS_RESOURCE"
     )
+
+
+@pytest.mark.live
+def test_it_is_a_real_time_task_and_what_it_starts_is_not() -> None:
+    shown = in_a_child(
+        "import os, subprocess, sys\n"
+        "print(protect.be_realtime())\n"
+        "print(os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK == os.SCHED_RR)\n"
+        "argv = [sys.executable, '-c', 'import os; print(os.sched_getscheduler(0))']\n"
+        "print(subprocess.run(argv, capture_output=True, text=True).stdout.strip())\n"
+    )
+    said, is_realtime, inherited = shown.splitlines()
+    assert (is_realtime == "True") is said.startswith("real-time priority 1 ")
+    # Without CAP_SYS_NICE, and with no limit that allows it.
+    assert is_realtime == "True" or said.startswith("no real-time priority (E")
+    assert inherited == "0"
+
+
+FAULTS = """
+import resource
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def take():
+    return [b"." * (100 << 10) for _ in range(10)]
+take(); faults()
+{}
+take()
+before = faults()
+take()
+print(faults() - before)
+"""
+
+
+@pytest.mark.live
+def test_memory_that_was_freed_is_not_faulted_in_again() -> None:
+    assert int(in_a_child(FAULTS.format(""))) > 0
+    assert int(in_a_child(FAULTS.format("assert 'kept' in protect.keep_heap()"))) == 0
+
+
+TOUCHED = """
+import resource
+protect.keep_heap()
+{}
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+taken = [bytes(400) for _ in range(100)]
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.live
+def test_there_is_memory_to_spare() -> None:
+    assert int(in_a_child(TOUCHED.format(""))) > 1
+    assert int(in_a_child(TOUCHED.format("protect.touch_spare()"))) <= 1

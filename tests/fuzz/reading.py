@@ -11,7 +11,7 @@ from rich.console import Console
 from oomd.audit import Question, audit
 from oomd.config_load import load_all
 from oomd.proc.recorded import MANIFEST, RecordedRoot
-from oomd.proc.root import READ_LIMIT, Gone, Refused, Root
+from oomd.proc.root import READ_LIMIT, VALUE_BYTES, Gone, Refused, Root
 from oomd.report.as_json import as_json
 from oomd.report.as_text import print_findings
 from oomd.settings import Settings
@@ -41,6 +41,9 @@ class _TreeInMemory(Root):
 
     def read_record(self, rel: str) -> bytes:
         return self.read(rel)
+
+    def read_value(self, rel: str) -> bytes:
+        return self.read(rel)[:VALUE_BYTES]
 
     def listdir(self, rel: str) -> list[str]:
         below = [name[len(rel) + 1 :] for name in self._files if name.startswith(f"{rel}/")]

@@ -22,7 +22,9 @@ _PLUGINS = (
 
 def lines() -> tuple[bytes, ...]:
     """The settings on their way to the daemon."""
-    return (to_lines(Settings()).encode(),)
+    rules = "name=a%20b never unit=db*.service cgroup=/[a-z]*; name=c adj=-9 comm=x? uid=5-7"
+    asked = (Settings(), Settings(rules=rules))
+    return tuple(to_lines(settings).encode() for settings in asked)
 
 
 def plan() -> tuple[bytes, ...]:

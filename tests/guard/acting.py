@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable
 
 from oomd.effects.act import Executor
+from oomd.effects.reserve import Reserve
 from oomd.event import Event, Look
 from oomd.mm.constraint import case_of
 from oomd.mm.out_of_memory import out_of_memory
@@ -36,6 +37,7 @@ class Acting:
         pids: Iterable[int],
         settings: Settings = QUIET,
         root: WritableRoot | None = None,
+        reserve: Reserve | None = None,
     ) -> None:
         self.said: list[str] = []
         self.told: list[Record] = []
@@ -46,6 +48,7 @@ class Acting:
             self.told.append,
             self.said.append,
             restrict_to=frozenset(pids),
+            reserve=reserve,
         )
 
     @staticmethod

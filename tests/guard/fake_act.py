@@ -32,6 +32,7 @@ class FakeAct:
         self.freed = NotifierChain()
         self.while_notifying: Callable[[], None] = lambda: None
         self.control_is = OomControl()
+        self.rests_now = False
 
     def control(self) -> OomControl:
         return self.control_is
@@ -51,6 +52,9 @@ class FakeAct:
 
     def hold_ms(self, now_ms: int) -> int | None:
         return self.holds
+
+    def rests(self, look: Look) -> bool:
+        return self.rests_now
 
     def pidfds(self) -> Iterable[int]:
         return ()

@@ -72,6 +72,8 @@ def test_a_victim_that_cannot_die_is_passed_over_when_its_time_is_up(
     acting.settle(SHORT_BY_1_MIB)
     assert acting.ends() == [(stuck.pid, "passed over")]
     assert acting.act.control().passed_over == {stuck.ident}
+    # It has given nothing back as it could not die: the next one is not spared for that.
+    assert not acting.act.rests(acting.event((stuck, other)).look)
     acting.decide(stuck, other)
     assert acting.victims() == [(other.pid, "chosen")]
     acting.settle(AMPLE)
@@ -156,6 +158,20 @@ def test_a_victim_that_was_passed_over_counts_by_what_came_back(
     said = [line for line in acting.said if line.startswith("1 kills in a row")]
     assert len(said) == futile
     assert (acting.hold_ms() is not None) == futile
+
+
+def test_the_next_is_not_put_off_while_one_lives_that_may_have_the_victims_mm(
+    children: OwnChildren,
+) -> None:
+    # Of a size that nothing else has.
+    victim, twin = (started(children, mib=93) for _ in range(2))
+    acting = Acting({victim.pid, twin.pid})
+    look = acting.event(()).look
+    for task, rests in ((victim, False), (twin, True)):
+        acting.decide(task)
+        acting.settle(SHORT_BY_1_MIB)
+        assert acting.act.rests(look) is rests
+    assert len([line for line in acting.said if "gave nothing back" in line]) == 1
 
 
 def test_without_a_look_at_memory_a_kill_ends_and_proves_nothing(children: OwnChildren) -> None:

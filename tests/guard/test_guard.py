@@ -47,6 +47,20 @@ def test_a_crossing_is_decided_and_then_left_alone_while_something_is_under_way(
     assert guarded.verdicts() == [EXHAUSTED] * 2
 
 
+def test_while_it_rests_nobody_is_chosen_and_a_manual_trigger_is_obeyed(guarded: Guarded) -> None:
+    guarded.act.rests_now = True
+    guarded.memory(SHORT)
+    guarded.turn(3)
+    assert guarded.verdicts() == []
+    assert not guarded.guard.calm
+    guarded.guard.ask()
+    guarded.turn()
+    assert guarded.verdicts() == [(MANUAL, "Kill")]
+    guarded.act.rests_now = False
+    guarded.turn()
+    assert guarded.verdicts()[1:] == [EXHAUSTED]
+
+
 def test_those_under_way_are_seen_to_at_every_turn(guarded: Guarded) -> None:
     guarded.turn()
     guarded.memory(SHORT)
@@ -136,6 +150,8 @@ def test_a_rehearsal_decides_and_does_nothing(guarded: Guarded) -> None:
     assert not guarded.act.events
     assert not guarded.act.notified
     assert not guarded.act.settled
+    # What settled nothing among small equals does not cost the first storm a full scan.
+    assert guarded.guard._scan._whole_left == 0
 
 
 def test_memory_that_was_plugged_in_moves_the_thresholds_and_is_said(guarded: Guarded) -> None:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from oomd.proc.psi_trigger import Trigger, open_trigger
 from oomd.proc.root import Root
 from oomd.settings import Settings
-from oomd.watch import Trigger, Watch, open_trigger
+from oomd.watch import Watch
 from tests.effects.children import open_fds
 
 pytestmark = pytest.mark.live

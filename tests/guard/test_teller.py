@@ -227,3 +227,23 @@ def test_a_helper_that_fails_by_itself_gets_no_more_than_its_tries(telling: Tell
         telling.end()
     assert telling.logged() == BARE
     assert telling.teller.done
+
+
+def test_samples_go_with_decisions_and_with_nothing_else(telling: Telling) -> None:
+    teller, asked = telling.teller, []
+
+    def series() -> Record:
+        asked.append("series")
+        return {"kind": "samples", "rows": [[1, 2]]}
+
+    teller.series = series
+    telling.tell("a kill has settled")
+    teller.flush(10**9, calm=True)
+    telling.end()
+    assert (asked, len(telling.records())) == ([], 1)
+    teller.tell({"kind": "decision", "verdict": "kill"})
+    teller.tell({"kind": "decision", "verdict": "wait"})
+    teller.flush(10**10, calm=True)
+    telling.end()
+    assert asked == ["series"]
+    assert [one["kind"] for one in telling.records()] == ["decision", "decision", "samples"]

@@ -9,39 +9,13 @@ from pathlib import Path
 import pytest
 
 from oomd.event import Look
-from oomd.mm_types import MemInfo
+from oomd.proc.psi_trigger import Trigger
 from oomd.proc.root import ReadError, Root
 from oomd.settings import Settings, WatchSettings
-from oomd.watch import SAMPLE_MS, Trigger, Watch
+from oomd.stalls import SAMPLE_MS
 from tests.audit.machines import AMPLE, SHORT
 from tests.effects.children import open_fds
-from tests.proc.formats import meminfo_text
-from tests.roots import make_root
-
-PRESSURE = "proc/pressure/memory"
-# 12.5 % of the memory are 500,000 KiB: below the guard of a stall, and not used up.
-LOW = AMPLE._replace(mem_available_kib=400_000)
-
-
-class Machine:
-    """A tree whose memory and pressure the test changes, and what watches it."""
-
-    def __init__(self, path: Path, settings: Settings = Settings(), **how: object) -> None:  # noqa: B008
-        self.path = path
-        self.root = make_root(path, [{"pid": 1}], meminfo=AMPLE, **how)  # type: ignore[arg-type]
-        self.watch = Watch(self.root, settings, cpus=1)
-
-    def memory(self, meminfo: MemInfo) -> None:
-        (self.path / "proc/meminfo").write_text(meminfo_text(meminfo))
-
-    def stalled(self, total_ms: int) -> None:
-        """All tasks have stalled for so long since the machine was booted."""
-        zeros = "avg10=0.00 avg60=0.00 avg300=0.00"
-        text = f"some {zeros} total={total_ms * 1000}\nfull {zeros} total={total_ms * 1000}\n"
-        (self.path / PRESSURE).write_text(text)
-
-    def percent(self, now_ms: int) -> float | None:
-        return self.watch.look(now_ms).thresholds[1].value
+from tests.guard.watched import LOW, PRESSURE, Machine
 
 
 @pytest.fixture
@@ -120,66 +94,6 @@ def test_a_torn_meminfo_is_an_error_and_no_crossing(machine: Machine, text: str)
         machine.watch.look(0)
     with pytest.raises(ReadError):
         machine.watch.still("exhaustion")
-
-
-# --- the share of stalls
-
-
-def test_a_stall_is_a_share_of_the_whole_window(machine: Machine) -> None:
-    machine.stalled(5000)
-    assert machine.percent(0) == 0
-    # One long wait right after the first look is not all the time.
-    machine.stalled(5200)
-    assert machine.percent(400) == pytest.approx(10)
-    machine.stalled(5300)
-    assert machine.percent(1000) == pytest.approx(15)
-    machine.stalled(5400)
-    assert machine.percent(2000) == pytest.approx(20)
-    # The window moves on: from the look at 400 ms, then from the one at 1000 ms.
-    machine.stalled(5900)
-    assert machine.percent(2500) == pytest.approx(700 / 2100 * 100)
-    assert machine.percent(3000) == pytest.approx(30)
-
-
-def test_what_happened_long_ago_says_nothing_about_now(machine: Machine) -> None:
-    machine.stalled(0)
-    assert machine.percent(0) == 0
-    machine.stalled(4001)
-    assert machine.percent(4001) == 0
-    machine.stalled(4501)
-    assert machine.percent(5001) == pytest.approx(25)
-
-
-def test_a_count_that_begins_anew_is_no_stall(machine: Machine) -> None:
-    machine.stalled(9000)
-    assert machine.percent(0) == 0
-    machine.stalled(10)
-    assert machine.percent(1000) == 0
-
-
-def test_once_something_was_done_a_stall_is_counted_anew(machine: Machine) -> None:
-    machine.stalled(0)
-    machine.percent(0)
-    machine.stalled(900)
-    assert machine.percent(1000) == pytest.approx(45)
-    machine.watch.acted()
-    assert machine.percent(1600) == 0
-
-
-@pytest.mark.parametrize(("meminfo", "crossed"), [(AMPLE, None), (LOW, "stall")])
-def test_a_stall_counts_only_where_there_is_little_memory(
-    machine: Machine, meminfo: MemInfo, crossed: str | None
-) -> None:
-    machine.memory(meminfo)
-    machine.stalled(0)
-    assert machine.watch.look(0).crossed is None
-    machine.stalled(399)
-    assert machine.watch.look(1000).crossed is None
-    machine.stalled(400)
-    assert machine.watch.look(1100).crossed == crossed
-    # Whether memory is still short; that it stalled is not asked again.
-    assert machine.watch.still("stall") == (crossed is not None)
-    assert not machine.watch.still("exhaustion")
 
 
 # --- waking up

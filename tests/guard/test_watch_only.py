@@ -57,7 +57,7 @@ def test_the_notifiers_that_the_daemon_would_call_are_handed_over_uncalled(tmp_p
 
 
 def test_what_ends_without_a_kill_is_told_in_a_word(tmp_path: Path) -> None:
-    dying: Row = {"pid": 20, "rss_pages": 5, "sigkill_pending": True}
+    dying: Row = {"pid": 20, "rss_pages": 5_000, "sigkill_pending": True}
     guarded = short_event(tmp_path, dying)
     (event,) = guarded.act.events
     assert plan_of(event) is None
