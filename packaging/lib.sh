@@ -231,3 +231,41 @@ ready_venv() {
     fi
     exec 9<&-
 }
+
+# --- man pages, completion -------------------------------------------------------------------------
+
+# make_docs SHARE: the pages, compressed, and the completion of the shells, below SHARE as below
+# /usr/share. Takes scdoc; PYTHON, if set, runs it.
+make_docs() {
+    local share=$1 pages page
+    pages=$(mktemp -d)
+    docs_command man "$pages" || return
+    for page in "$pages"/*; do
+        gzip -9n "$page"
+        install -D -m 644 "$page.gz" "$share/man/man${page##*.}/${page##*/}.gz"
+    done
+    rm -rf "$pages"
+    docs_command completion "$share"
+}
+
+docs_command() {
+    PYTHONPATH=$ROOT:$ROOT/packaging PYTHONDONTWRITEBYTECODE=1 \
+        "${PYTHON:-/usr/bin/python3}" -m oomd_docs "$@"
+}
+
+# remove_docs SHARE: what make_docs has made.
+remove_docs() {
+    rm -f "$1"/man/man[1578]/oomd{,-*,.toml}.[1578].gz \
+        "$1"/{bash-completion/completions/oomd,zsh/site-functions/_oomd} \
+        "$1/fish/vendor_completions.d/oomd.fish"
+}
+
+# --- packages ---------------------------------------------------------------------------------------
+
+# lay_out_source FOLDER: a copy of what packages are built from. A build leaves folders behind, and
+# takes up what an earlier one left.
+lay_out_source() {
+    mkdir -p "$1"
+    cp -R "$ROOT"/{pyproject.toml,LICENSE,README.md,CHANGELOG.md,oomd,packaging,systemd} "$1/"
+    find "$1" -name __pycache__ -prune -exec rm -rf {} +
+}

@@ -18,6 +18,10 @@ python = os.path.join(RELEASE, "bin", "python")
 if os.path.exists(python):
     sys.executable = python
 
+# For this process alone, as the unit says: its helpers and hooks have the machine's own.
+if os.environ.get("LC_ALL") == "C":
+    del os.environ["LC_ALL"]
+
 from oomd.daemon import main  # noqa: E402  # the path above has to come first
 
 sys.exit(main())
