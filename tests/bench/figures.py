@@ -2,8 +2,7 @@
 
     .venv/bin/python -m tests.bench.figures [--write]
 
-The daemon that is measured has thresholds which this machine cannot cross, and is ended by the
-pid that this program holds. Run it on a machine that does nothing else.
+Run it on a machine that does nothing else. What the daemon costs is in tests/bench/calm.py.
 """
 
 import argparse
@@ -11,27 +10,16 @@ import datetime
 import os
 import platform
 import re
-import signal
-import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 TREE = Path(__file__).parents[2]
 README = TREE / "README.md"
-PYTHON = "/usr/bin/python3"
 RUNS = 15
-HARMLESS = (
-    "[exhaustion]\navailable_percent = 0.1\navailable_max_mib = 16\n[stall]\nfull_percent = 0\n"
-)
-START = (
-    "import sys; sys.path.append(sys.argv.pop(1)); from oomd.daemon import main; sys.exit(main())"
-)
 
 
 def machine() -> str:
@@ -64,43 +52,6 @@ def audit_figures() -> Iterator[str]:
     yield f"audit, the whole command: {statistics.median(whole_ms):.0f} ms"
 
 
-@contextmanager
-def daemon() -> Iterator[tuple[int, float]]:
-    """The sentinel as the unit starts it: its pid, and the ms until READY=1."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready,
-    ):
-        config = Path(folder) / "oomd.toml"
-        config.write_text(HARMLESS)
-        ready.bind(f"{folder}/notify")
-        ready.settimeout(60)
-        begin = time.monotonic()
-        process = subprocess.Popen(
-            [PYTHON, "-I", "-S", "-c", START, str(TREE), "--config", str(config)],
-            env={**os.environ, "NOTIFY_SOCKET": f"{folder}/notify"},
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            while b"READY=1" not in ready.recv(4096):
-                pass
-            yield process.pid, (time.monotonic() - begin) * 1000
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait()
-
-
-def daemon_figures() -> Iterator[str]:
-    starts_ms = []
-    for _ in range(RUNS):
-        with daemon() as (pid, start_ms):
-            starts_ms.append(start_ms)
-            status = Path(f"/proc/{pid}/status").read_text()
-    sizes = dict(re.findall(r"^(VmRSS|RssAnon):\s+(\d+) kB$", status, re.MULTILINE))
-    yield f"daemon: VmRSS {sizes['VmRSS']} kB, of which RssAnon {sizes['RssAnon']} kB"
-    yield f"daemon, start to READY=1: {statistics.median(starts_ms):.0f} ms (median of {RUNS})"
-
-
 def replace(text: str, name: str, content: str) -> str:
     begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
     head, _, rest = text.partition(begin)
@@ -114,7 +65,7 @@ def main() -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--write", action="store_true", help="into README.md")
     options = parser.parse_args()
-    figures = [*audit_figures(), *daemon_figures()]
+    figures = audit_figures()
     shown = f"```\n{audit('--top', '5')}```\n"
     table = "".join(f"- {one}\n" for one in figures) + f"\n({machine()}; tests/bench/figures.py)\n"
     print(shown + table)
