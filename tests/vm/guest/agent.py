@@ -8,6 +8,7 @@ import ctypes
 import gc
 import json
 import os
+import stat
 import sys
 import threading
 import time
@@ -86,7 +87,8 @@ class Agent:
         flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if append else os.O_TRUNC)
         with open(os.open(path, flags, mode), "wb", buffering=0) as file:
             file.write(decode(data))
-            if not append:
+            # /proc/sys refuses even to be given the mode that it has.
+            if not append and stat.S_IMODE(os.fstat(file.fileno()).st_mode) != mode:
                 os.fchmod(file.fileno(), mode)
 
     def op_get(self, path: str, offset: int, size: int) -> str:

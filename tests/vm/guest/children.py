@@ -11,6 +11,8 @@ __all__ = ["Child", "Children", "run", "wait_until_gone"]
 
 READ_BYTES = 65536
 
+Handler = Callable[[], None]
+
 
 class Child:
     """A process with what it has written so far. Its fields change under `Children.changed`."""
@@ -29,7 +31,7 @@ class Children:
         self.changed = threading.Condition()
         self._by_pid: dict[int, Child] = {}
         self._epoll = select.epoll()
-        self._handlers: dict[int, Callable[[], None]] = {}
+        self._handlers: dict[int, Handler] = {}
         self._thread = threading.Thread(target=self._watch, name="children", daemon=True)
         self._thread.start()
 
@@ -48,10 +50,10 @@ class Children:
             os.close(err_end)
         with self.changed:
             self._by_pid[child.pid] = child
-        self._watch_pipe(out, child.stdout)
-        self._watch_pipe(err, child.stderr)
+        pipes = [(out, self._watch_pipe(out, child.stdout))]
+        pipes.append((err, self._watch_pipe(err, child.stderr)))
         pidfd = os.pidfd_open(child.pid)
-        self._watch_fd(pidfd, lambda: self._reap(child, pidfd, out, err))
+        self._watch_fd(pidfd, lambda: self._reap(child, pidfd, pipes))
         return child
 
     def get(self, pid: int) -> Child:
@@ -107,7 +109,7 @@ class Children:
             ((fd, _events),) = self._epoll.poll(maxevents=1)
             self._handlers[fd]()
 
-    def _watch_fd(self, fd: int, handler: Callable[[], None]) -> None:
+    def _watch_fd(self, fd: int, handler: Handler) -> None:
         self._handlers[fd] = handler
         self._epoll.register(fd, select.EPOLLIN)
 
@@ -116,16 +118,21 @@ class Children:
         del self._handlers[fd]
         os.close(fd)
 
-    def _watch_pipe(self, fd: int, kept: bytearray) -> None:
+    def _watch_pipe(self, fd: int, kept: bytearray) -> Handler:
         os.set_blocking(fd, False)
-        self._watch_fd(fd, lambda: self._drain(fd, kept))
+
+        def drain() -> None:
+            self._drain(fd, kept)
+
+        self._watch_fd(fd, drain)
+        return drain
 
     def _drain(self, fd: int, kept: bytearray) -> None:
         """Takes what the pipe holds. It stays open for what the child left in the background."""
         while True:
             try:
                 data = os.read(fd, READ_BYTES)
-            except OSError:
+            except BlockingIOError:
                 return
             if not data:
                 self._unwatch(fd)
@@ -134,11 +141,12 @@ class Children:
                 kept += data
                 self.changed.notify_all()
 
-    def _reap(self, child: Child, pidfd: int, out: int, err: int) -> None:
-        # It has written all it ever will: read that first, so that who waits finds it.
-        for fd, kept in ((out, child.stdout), (err, child.stderr)):
-            if fd in self._handlers:
-                self._drain(fd, kept)
+    def _reap(self, child: Child, pidfd: int, pipes: list[tuple[int, Handler]]) -> None:
+        # It has written all it ever will: read that first, so that who waits finds it. A pipe that
+        # the child closed long ago may have given its number to somebody else's descriptor.
+        for fd, drain in pipes:
+            if self._handlers.get(fd) is drain:
+                drain()
         self._unwatch(pidfd)
         with self.changed:
             _, status = os.waitpid(child.pid, 0)

@@ -231,8 +231,9 @@ def test_devices_come_and_go(sandbox: Sandbox, machine: Machine, figure: Figure)
     machine.run("modprobe -r zram")
     wait_seen("^woken .*zram0 removed")
     woken = [line for line in machine.journal(cursor, unit=UNIT) if line.startswith("woken ")]
-    # The kernel's filter lets nobody else's events through: they wake nobody.
+    # The unit hears the kernel, who tells of every device: of those of others nobody hears.
     machine.run("udevadm trigger --action=change --subsystem-match=tty && udevadm settle")
-    assert [one for one in machine.journal(cursor, unit=UNIT) if one.startswith("woken ")] == woken
+    more = [one for one in machine.journal(cursor, unit=UNIT) if one.startswith("woken ")]
+    assert {*more[len(woken) :]} <= {'woken {"lines": []}'}
     sandbox.stop()
     figure("; ".join(woken))

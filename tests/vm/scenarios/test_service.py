@@ -102,10 +102,14 @@ def test_a_watched_cgroup_is_judged_by_itself(guard: Guarded) -> None:
     guard.check_untouched()
 
 
-def test_on_cgroup_v1_a_frozen_victim_is_thawed(boot_guarded: Callable[[str], Guarded]) -> None:
+def test_on_cgroup_v1_and_without_psi_a_frozen_victim_is_thawed(
+    boot_guarded: Callable[[str], Guarded],
+) -> None:
     guard = boot_guarded(
-        "systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller"
+        "psi=0 systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller"
     )
+    log = guard.machine.run(["journalctl", "-u", "oomd", "-o", "cat"]).stdout
+    assert "no PSI" in log and "cgroup v1" in log
     cgroup = "/sys/fs/cgroup/freezer/frozen"
     guard.machine.run(["mkdir", "-p", cgroup])
     frozen = guard.hog("--mib 200 --hold", name="frozen")
