@@ -10,6 +10,7 @@ import time
 
 from oomd import __version__
 from oomd.announcer import Announcer
+from oomd.clock import monotonic_ms
 from oomd.control.chronicle import Chronicle
 from oomd.control.desk import open_desk
 from oomd.effects.act import Executor
@@ -26,7 +27,7 @@ from oomd.effects.protect import (
 from oomd.effects.reserve import Reserve
 from oomd.effects.syscalls import describe, probe
 from oomd.first_settings import first_settings
-from oomd.guard import Guard, monotonic_ms
+from oomd.guard import Guard
 from oomd.helpers import Helpers
 from oomd.log import ERR, INFO, NOTICE, WARNING, Log, place_of
 from oomd.message_ids import MESSAGE_IDS

@@ -16,7 +16,7 @@ class Look(NamedTuple):
     """What memory is like, and what that means."""
 
     now_ms: int
-    """CLOCK_MONOTONIC."""
+    """``monotonic_ms()``."""
     meminfo: MemInfo
     pressure: Pressure | None
     thresholds: tuple[Threshold, ...]
@@ -54,7 +54,7 @@ class Event(NamedTuple):
     freed: NotifierChain = NotifierChain()
     """How the notifiers did, whom nobody asks in an audit or for a cgroup."""
     crossed_ms: int = 0
-    """CLOCK_MONOTONIC when the threshold was seen crossed; the notifiers take their time after."""
+    """``monotonic_ms()`` when the threshold was seen crossed; notifiers take their time after."""
 
 
 class Act(Protocol):

@@ -3,6 +3,7 @@
 import select
 import time
 
+from oomd.clock import monotonic_ms
 from oomd.helpers import Helpers
 from oomd.log import ERR, WARNING
 from oomd.settings import Settings
@@ -19,9 +20,9 @@ FIRST_SETTINGS_MS = 5000
 def _loaded(
     loader: SettingsLoader, helpers: Helpers, signals: Signals, say: Callable[[int, str], None]
 ) -> Settings | None:
-    end_ms = time.monotonic_ns() // 1_000_000 + FIRST_SETTINGS_MS
+    end_ms = monotonic_ms() + FIRST_SETTINGS_MS
     while loader.loading and not signals.stop:
-        left_ms = end_ms - time.monotonic_ns() // 1_000_000
+        left_ms = end_ms - monotonic_ms()
         if left_ms <= 0:
             return None
         if loader.fd >= 0:

@@ -6,14 +6,15 @@ very loop without the code that kills.
 
 import time
 
+from oomd.clock import monotonic_ms
+from oomd.current import Current
 from oomd.decide import decide
 from oomd.event import MANUAL, Act, Event, Look
 from oomd.lean import deque
 from oomd.mm.constraint import case_of
 from oomd.mm.policy import Policy
-from oomd.mm_types import Snapshot, Sysctls
+from oomd.mm_types import Snapshot
 from oomd.oom import Constraint, CurrentTask, Freed, Notified, NotifierChain, OomControl
-from oomd.proc.allocating import AllocatingSampler
 from oomd.proc.memcg import read_memcg
 from oomd.proc.meminfo import read_meminfo
 from oomd.proc.root import ReadError, Root
@@ -25,25 +26,10 @@ from oomd.settings import Settings
 from oomd.typed import Callable
 from oomd.watch import Watch
 
-__all__ = ["Guard", "monotonic_ms"]
+__all__ = ["Guard"]
 
 # A machine whose meminfo cannot be read is looked at again after this.
 BLIND_MS = 100
-# With vm.oom_kill_allocating_task, the decision may be late by this much for want of current; and
-# where that is no time for as many rounds through all processes, by this much at most.
-SEEK_MS = 500
-SEEK_ROUNDS = 2
-SEEK_AT_MOST_MS = 1500
-# Between two looks for it at least this long, and as long as a look takes.
-SEEK_PAUSE_MS = 10
-# And already before somebody waits, this often while there is little memory: who took how much
-# until then is not to be seen afterwards. Without the sysctl, this often while somebody waits: it
-# is for step 2 alone then, and must not cost those who wait their processor.
-EARLY_SAMPLE_MS = 500
-# How much of the machine one sample of threads may take; the next goes on where it stopped.
-SAMPLE_BUDGET_US = 5_000
-SEEK_BUDGET_US = 20_000
-REHEARSAL_BUDGET_US = 10_000_000
 # Notifiers save everybody so often within so long; then somebody dies.
 SAVED = 5
 SAVED_MS = 30_000
@@ -51,11 +37,6 @@ SAVED_MS = 30_000
 REST_MS = 100
 # A change of MemTotal by this share is worth a word: balloon drivers change it all the time.
 TOTAL_SHARE = 64
-
-
-def monotonic_ms() -> int:
-    """CLOCK_MONOTONIC: it stands still while the machine is suspended."""
-    return time.monotonic_ns() // 1_000_000
 
 
 class Guard:
@@ -69,7 +50,7 @@ class Guard:
         self._policy = policy
         self._watch = watch
         self._act = act
-        self._sampler = AllocatingSampler(root)
+        self._current = Current(root, settings, watch)
         self._scan = Scan(root, kept_descriptors=settings.watch.kept_descriptors)
         self._rules = None
         if settings.has_rules:
@@ -77,8 +58,6 @@ class Guard:
             from oomd.ahead import RulesAhead  # noqa: PLC0415
 
             self._rules = RulesAhead(root, settings, settings.watch.cgroup)
-        self._early_from_ms = 0
-        self._seeks = False
         self._manual = False
         self._saved_ms: deque[int] = deque(maxlen=SAVED)
         self._held = False
@@ -121,34 +100,6 @@ class Guard:
             control = control._replace(rules=self._rules.book)
         return control._replace(current=current)
 
-    def _kills_current(self, sysctls: Sysctls) -> bool:
-        """Whoever allocates is to die for it; a memcg OOM ignores that."""
-        return bool(sysctls.oom_kill_allocating_task) and not self._settings.watch.cgroup
-
-    def _current(self) -> CurrentTask | None:
-        return self._sampler.latest(monotonic_ms(), self._settings.watch.current_max_age_ms)
-
-    def _seek_current(self) -> CurrentTask | None:
-        """Somebody is to die for allocating, and nobody was seen at it: look, for a bounded time.
-
-        One look meets a thread in direct reclaim about one time in ten. As long as kswapd keeps
-        up there is none: then it is whoever took most pages of late.
-        """
-        began_ms = now_ms = monotonic_ms()
-        enough_rounds = self._sampler.rounds + SEEK_ROUNDS
-        pause_ms = SEEK_PAUSE_MS
-        while (current := self._current()) is None and now_ms < began_ms + SEEK_AT_MOST_MS:
-            if now_ms >= began_ms + SEEK_MS and self._sampler.rounds >= enough_rounds:
-                break
-            # kswapd may have another processor to itself: at our priority, looking without a
-            # pause takes the last one from the very task that is sought.
-            time.sleep(pause_ms / 1000)
-            begin_ms = monotonic_ms()
-            self._sampler.sample(begin_ms)
-            now_ms = monotonic_ms()
-            pause_ms = max(now_ms - begin_ms, SEEK_PAUSE_MS)
-        return current or self._sampler.taker(now_ms)
-
     def _say_scan(self) -> None:
         if self._scan.note:
             self.notes.append(self._scan.note)
@@ -164,8 +115,8 @@ class Guard:
         """
         cgroup = self._settings.watch.cgroup
         sysctls = read_sysctls(self._watch.kept)
-        seeks = trigger != MANUAL and self._kills_current(sysctls)
-        current = self._seek_current() if seeks else self._current()
+        seeks = trigger != MANUAL and self._current.dies(sysctls.oom_kill_allocating_task)
+        current = self._current.seek(look) if seeks else self._current.seen()
         control = self._control(current, trigger == MANUAL)
         page_size_bytes = self._root.page_size_bytes()
         memcg = read_memcg(self._root, cgroup, page_size_bytes) if cgroup else None
@@ -188,11 +139,8 @@ class Guard:
 
     def rehearse(self) -> Event:
         """Decide once for nothing: what the real thing will need is then in memory."""
-        now_ms = monotonic_ms()
-        # A whole round, which finds the kernel threads, too.
-        self._sampler.budget_us = REHEARSAL_BUDGET_US
-        self._sampler.sample(now_ms)
-        look = self._watch.look(now_ms)
+        self._current.rehearse()
+        look = self._watch.look(monotonic_ms())
         # Both ways of reading everybody; the second is the usual one.
         self.decide(MANUAL, look, NotifierChain(), whole=True)
         event = self.decide(MANUAL, look, NotifierChain())
@@ -296,22 +244,6 @@ class Guard:
             time.sleep(BLIND_MS / 1000)
         return self._watch.wait(0)
 
-    def _sample(self, look: Look) -> None:
-        """Threads are looked at while somebody waits for memory."""
-        near = self._watch.near(look)
-        if not near and not self._watch.low(look):
-            return
-        if look.now_ms >= self._early_from_ms:
-            self._early_from_ms = look.now_ms + EARLY_SAMPLE_MS
-            self._seeks = self._kills_current(read_sysctls(self._watch.kept))
-            wanted = near or self._seeks
-        else:
-            wanted = near and self._seeks
-        if wanted:
-            # Where current is to die, it is worth more of a processor to find it.
-            self._sampler.budget_us = SEEK_BUDGET_US if self._seeks else SAMPLE_BUDGET_US
-            self._sampler.sample(look.now_ms)
-
     def _attend(self, look: Look) -> int:
         hold_ms = self._act.hold_ms(look.now_ms)
         crossed = look.crossed
@@ -322,7 +254,7 @@ class Guard:
             crossed = None if crossed == "stall" else crossed
         self._held = hold_ms is not None
         self.calm = look.crossed is None and hold_ms is None
-        self._sample(look)
+        self._current.see(look)
         manual, self._manual = self._manual, False
         if manual:
             self._storm(MANUAL, look)
@@ -345,6 +277,6 @@ class Guard:
 
     def close(self) -> None:
         """Let go of what is held."""
-        self._sampler.close()
+        self._current.close()
         self._scan.close()
         self._watch.close()

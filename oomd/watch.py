@@ -7,8 +7,8 @@ when somebody waits for memory before that.
 
 import os
 import select
-import time
 
+from oomd.clock import monotonic_ms
 from oomd.crossing import Crossing, measure
 from oomd.event import Look
 from oomd.mm_types import MemInfo, Pressure
@@ -93,7 +93,7 @@ class Watch:
             self.notes = ("no pressure stall information: MemAvailable is polled in its place",)
             if self._cgroup is not None:
                 # Its service may not have started yet.
-                self._reopen_ms = time.monotonic_ns() // 1_000_000 + REOPEN_MS
+                self._reopen_ms = monotonic_ms() + REOPEN_MS
             return
         if not self._root.live:
             # A file of a tree would be written over, and never wake anybody up.
@@ -251,7 +251,7 @@ class Watch:
         events = self._poll.poll(timeout_ms)
         if not events:
             return ()
-        now_ms = time.monotonic_ns() // 1_000_000
+        now_ms = monotonic_ms()
         tripwire, stall = self._tripwire, self._stall
         for fd, event in events:
             if event & select.POLLNVAL:

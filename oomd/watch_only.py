@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable, Iterable
 from types import FrameType
 
+from oomd.clock import monotonic_ms
 from oomd.config_plan import not_called
 from oomd.event import Event, Look
-from oomd.guard import Guard, monotonic_ms
+from oomd.guard import Guard
 from oomd.kill_plan import full_plan
 from oomd.mm.policy import policy_for
 from oomd.mm_types import MemInfo, TaskId

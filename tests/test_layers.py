@@ -31,7 +31,7 @@ CONFIG = frozenset(
 
 # Lowest first. A name is a room: a folder, or a file that stands alone.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"typed", "libc"}),
+    frozenset({"typed", "libc", "clock"}),
     frozenset({"lean", "plain_json"}),
     frozenset({"setting"}),
     frozenset({"settings_hooks"}),
@@ -59,7 +59,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"event", "settings_loader", "decide", "scan", "ahead", "stalls"}),
     frozenset({"report", "first_settings", "crossing"}),
     frozenset({"notifier", "effects", "watch", "tell", "teller", "records"}),
-    frozenset({"hooks"}),
+    frozenset({"hooks", "current"}),
     frozenset({"announcer"}),
     frozenset({"guard", "kill_plan", "ranking", "testing", "notifiers_words"}),
     frozenset({"control"}),

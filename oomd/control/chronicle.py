@@ -1,7 +1,6 @@
 """What has happened since the start: counts, and the last decisions, each in one sentence."""
 
-import time
-
+from oomd.clock import monotonic_ms
 from oomd.lean import deque
 from oomd.report.record import Record
 from oomd.report.sentence import CHARACTERS, sentence
@@ -40,7 +39,7 @@ class Chronicle:
     def tell(self, record: Record) -> None:
         """Count a record and pass it on. Never waits."""
         self._tell(record)
-        self._quiet_from_ms = time.monotonic_ns() // 1_000_000 + QUIET_MS
+        self._quiet_from_ms = monotonic_ms() + QUIET_MS
         if record["kind"] == "decision":
             self._decided(record)
         elif record["kind"] == "settled":

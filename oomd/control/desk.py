@@ -6,6 +6,7 @@ at first, and a question waits until what is to be done about it is done.
 
 import time
 
+from oomd.clock import monotonic_ms
 from oomd.control.chronicle import Chronicle
 from oomd.control.pause import LONGEST_S, Pause
 from oomd.control.samples import COLUMNS, Samples
@@ -13,7 +14,7 @@ from oomd.control.socket import ControlSocket, Peer
 from oomd.control.state import State
 from oomd.effects.act import Executor
 from oomd.event import Look
-from oomd.guard import Guard, monotonic_ms
+from oomd.guard import Guard
 from oomd.log import NOTICE, WARNING, Log
 from oomd.mm.policy import policy_for
 from oomd.notifier.worker_process import WorkerProcess

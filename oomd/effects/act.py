@@ -3,6 +3,7 @@
 import os
 import time
 
+from oomd.clock import monotonic_ms
 from oomd.effects.futile import FutileGuard, holder_words
 from oomd.effects.killer import Killer, label
 from oomd.effects.kmsg import KERN_WARNING, KmsgWriter
@@ -118,7 +119,7 @@ class Executor:
 
     def control(self) -> OomControl:
         """Who is dying, who is passed over, who is spared."""
-        now_ms = time.monotonic_ns() // 1_000_000
+        now_ms = monotonic_ms()
         self._refused = {one: until for one, until in self._refused.items() if now_ms < until}
         return OomControl(
             victims=self.in_flight.victims,

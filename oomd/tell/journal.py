@@ -6,6 +6,7 @@ Without a journal the same lines go to standard error.
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -27,6 +28,8 @@ JOURNAL_VARLINK = "/run/systemd/journal/io.systemd.journal"
 SYNCHRONIZE = b'{"method":"io.systemd.Journal.Synchronize"}\0'
 # A journal that takes longer is left alone: within the time that a helper has.
 TAKEN_S = 20.0
+# One that was killed is back within so long, usually.
+AGAIN_S = 0.1
 
 _NOBODY: dict[tuple[int, int], Record] = {}
 
@@ -86,24 +89,35 @@ def _sender() -> Callable[[int, str, dict[str, str]], None]:
     return send
 
 
+def _is_taken(path: str, timeout_s: float) -> bool:
+    """Ask journald once. Raises ``ConnectionError`` while it is being started again."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as varlink:
+        varlink.settimeout(timeout_s)
+        varlink.connect(path)
+        varlink.sendall(SYNCHRONIZE)
+        # The answer ends with a NUL; what it says does not matter.
+        while answer := varlink.recv(4096):
+            if answer.endswith(b"\0"):
+                return True
+    raise ConnectionAbortedError
+
+
 def wait_until_taken(path: str = JOURNAL_VARLINK, timeout_s: float = TAKEN_S) -> bool:
     """Wait until journald has read what it was sent. False: it does not say so, or not in time.
 
     Whose an entry is it looks up by the sender's pid when it gets to it, in /proc: what is read
-    after we have gone is nobody's, and ``journalctl -u`` does not show it.
+    after we have gone is nobody's, and ``journalctl -u`` does not show it. If the storm took
+    journald itself, what it had been sent waits in its sockets for the next one.
     """
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as varlink:
-            varlink.settimeout(timeout_s)
-            varlink.connect(path)
-            varlink.sendall(SYNCHRONIZE)
-            # The answer ends with a NUL; what it says does not matter.
-            while answer := varlink.recv(4096):
-                if answer.endswith(b"\0"):
-                    return True
-    except OSError:
-        # Before systemd 246 there is none.
-        pass
+    end_s = time.monotonic() + timeout_s
+    while (left_s := end_s - time.monotonic()) > 0:
+        try:
+            return _is_taken(path, left_s)
+        except ConnectionError:
+            time.sleep(min(AGAIN_S, timeout_s))
+        except OSError:
+            # Before systemd 246 there is none.
+            break
     return False
 
 

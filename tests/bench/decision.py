@@ -19,8 +19,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+from oomd.clock import monotonic_ms
 from oomd.event import MANUAL, Event, Look
-from oomd.guard import Guard, monotonic_ms
+from oomd.guard import Guard
 from oomd.mm.policy import EL7
 from oomd.mm_types import MemInfo
 from oomd.oom import Kill, NotifierChain, OomControl

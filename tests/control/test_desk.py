@@ -9,10 +9,11 @@ from typing import Any, cast
 
 import pytest
 
+from oomd.clock import monotonic_ms
 from oomd.control.chronicle import Chronicle
 from oomd.control.desk import Desk, open_desk
 from oomd.event import Look
-from oomd.guard import Guard, monotonic_ms
+from oomd.guard import Guard
 from oomd.helpers import Helpers
 from oomd.log import Log
 from oomd.notifier.worker_process import WorkerProcess

@@ -21,8 +21,8 @@ STANDARD_LIBRARY = """
 """
 
 OURS = {
-    "": """announcer config config_words crossing daemon decide event first_settings guard
-        helpers lean libc log message_ids mm_types oom plain_json scan sd_notify setting
+    "": """announcer clock config config_words crossing current daemon decide event first_settings
+        guard helpers lean libc log message_ids mm_types oom plain_json scan sd_notify setting
         setting_records settings settings_hooks settings_loader signals stalls teller
         thresholds typed watch wire""",
     "control": "chronicle desk pause samples socket state",

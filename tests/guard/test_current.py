@@ -8,6 +8,7 @@ from oomd.event import Event
 from oomd.mm_types import PF_MEMALLOC, Sysctls
 from oomd.oom import Kill
 from oomd.proc.allocating import AllocatingSampler
+from oomd.proc.meminfo import read_meminfo
 from tests.audit.machines import AMPLE, SHORT, TASKS
 from tests.guard.fake_act import Guarded
 from tests.roots import Row, make_root
@@ -20,7 +21,7 @@ SMALL: Row = {"pid": 20, "comm": "small", "rss_pages": 9}
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is sought for long."""
-    monkeypatch.setattr("oomd.guard.SEEK_MS", 50)
+    monkeypatch.setattr("oomd.current.SEEK_MS", 50)
 
 
 def killed(event: Event) -> tuple[int, str]:
@@ -29,8 +30,13 @@ def killed(event: Event) -> tuple[int, str]:
     return event.decision.chosen.pid, event.decision.message
 
 
-def taking(path: Path, monkeypatch: pytest.MonkeyPatch, sysctls: Sysctls) -> Guarded:
-    """Nobody is in direct reclaim, and the small one takes 600 pages between two looks."""
+def taking(
+    path: Path, monkeypatch: pytest.MonkeyPatch, sysctls: Sysctls, shorter_kib: int = 0
+) -> Guarded:
+    """Nobody is in direct reclaim, and the small one takes 600 pages between two looks.
+
+    Of what is available, ``shorter_kib`` are gone by then.
+    """
     guarded = Guarded(path, tasks=[*TASKS, SMALL], sysctls=sysctls)
     look = AllocatingSampler.sample
     faults = 0
@@ -39,7 +45,9 @@ def taking(path: Path, monkeypatch: pytest.MonkeyPatch, sysctls: Sysctls) -> Gua
         nonlocal faults
         look(sampler, now_ms)
         faults += 600
-        make_root(path, [*TASKS, {**SMALL, "faults": faults}], meminfo=SHORT, sysctls=sysctls)
+        left_kib = SHORT.mem_available_kib - faults // 600 * shorter_kib
+        left = SHORT._replace(mem_available_kib=left_kib)
+        make_root(path, [*TASKS, {**SMALL, "faults": faults}], meminfo=left, sysctls=sysctls)
 
     monkeypatch.setattr(AllocatingSampler, "sample", sample)
     guarded.memory(SHORT)
@@ -69,6 +77,27 @@ def test_where_nobody_reclaims_who_takes_most_dies_for_it(
     current = event.case.oc.current
     assert current is not None
     assert current.took_pages > 0
+
+
+@pytest.mark.parametrize(("shorter_kib", "looks"), [(18_000, 3), (30_000, 2), (149_000, 1)])
+def test_nobody_is_sought_any_more_when_half_of_what_was_left_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shorter_kib: int, looks: int
+) -> None:
+    """The kernel would not wait. The limit is at 200,000 KiB, and the first look sees 150,000."""
+    monkeypatch.setattr("oomd.current.SEEK_MS", 600_000)
+    monkeypatch.setattr("oomd.current.SEEK_AT_MOST_MS", 600_000)
+    guarded = taking(tmp_path, monkeypatch, ON, shorter_kib)
+    guarded.turn()
+    (event,) = guarded.act.events
+    current = event.case.oc.current
+    left_kib = read_meminfo(guarded.root).mem_available_kib
+    assert left_kib == SHORT.mem_available_kib - looks * shorter_kib
+    if looks == 1:
+        # Who has taken most is known from the second look on.
+        assert killed(event) == (WORST, "Out of memory")
+    else:
+        assert current is not None and current.took_pages > 0
+        assert killed(event) == (20, "Out of memory (oom_kill_allocating_task)")
 
 
 def test_where_nobody_reclaims_or_takes_the_worst_dies(tmp_path: Path) -> None:

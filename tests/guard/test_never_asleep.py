@@ -5,11 +5,11 @@ more than `watch.min_sleep_ms` are slept at exhaustion, and hardly a wake-up is 
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oomd import guard as loop
 from oomd.guard import Guard
 from oomd.mm.policy import EL7
 from oomd.mm_types import MemInfo
@@ -76,7 +76,6 @@ def running(
     """The loop on this machine, after each of its turns."""
     # Without PSI: nothing wakes it but its own clock.
     chosen = Settings(watch=watching, stall=StallSettings(full_percent=0))
-    real = loop.monotonic_ms
     with tempfile.TemporaryDirectory() as folder:
         root = make_root(Path(folder), tasks=TASKS, meminfo=machine.full)
         watch = Clockwork(root, chosen, cpus)
@@ -84,17 +83,16 @@ def running(
         watch.show()
         act = FakeAct()
         guard = Guard(root, chosen, EL7, watch, act)
-        loop.monotonic_ms = lambda: watch.now_ms
         try:
             while True:
-                guard.turn()
+                with patch("oomd.guard.monotonic_ms", lambda: watch.now_ms):
+                    guard.turn()
                 if guard.notes:
                     # Said before the sleep: it does not sleep over them.
                     guard.notes.clear()
                     continue
                 yield watch, act
         finally:
-            loop.monotonic_ms = real
             guard.close()
 
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from oomd.clock import monotonic_ms
 from oomd.event import Look
-from oomd.guard import monotonic_ms
 from oomd.mm_types import MemInfo
 from oomd.notifier.worker_process import WorkerProcess
 from oomd.oom import NotifierChain

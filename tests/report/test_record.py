@@ -223,18 +223,19 @@ def test_without_a_journal_the_helper_says_it_on_stderr(
 
 
 @pytest.mark.parametrize(
-    ("answers", "taken"),
+    "lives",
     [
-        ((b'{"parameters":{}}\0',), True),
-        ((b'{"para', b'meters":{}}\0'), True),
-        ((b'{"para',), False),
-        ((), False),
+        [(b'{"parameters":{}}\0',)],
+        [(b'{"para', b'meters":{}}\0')],
+        [(b'{"para',), (b'{"parameters":{}}\0',)],
+        [(), (), (b'{"parameters":{}}\0',)],
     ],
-    ids=["at once", "in pieces", "hangs up", "says nothing"],
+    ids=["at once", "in pieces", "dies in the midst of it", "is killed twice"],
 )
 def test_whoever_tells_the_journal_waits_until_it_has_read_it(
-    tmp_path: Path, answers: tuple[bytes, ...], taken: bool
+    tmp_path: Path, lives: list[tuple[bytes, ...]]
 ) -> None:
+    """``lives``: what each journald says until it dies."""
     path = str(tmp_path / "io.systemd.journal")
     asked = []
     with socket.socket(socket.AF_UNIX) as listener:
@@ -242,17 +243,18 @@ def test_whoever_tells_the_journal_waits_until_it_has_read_it(
         listener.listen()
 
         def answer() -> None:
-            peer, _ = listener.accept()
-            with peer:
-                asked.append(peer.recv(4096))
-                for piece in answers:
-                    peer.sendall(piece)
+            for answers in lives:
+                peer, _ = listener.accept()
+                with peer:
+                    asked.append(peer.recv(4096))
+                    for piece in answers:
+                        peer.sendall(piece)
 
         thread = threading.Thread(target=answer)
         thread.start()
-        assert journal.wait_until_taken(path) is taken
+        assert journal.wait_until_taken(path)
         thread.join()
-    assert asked == [b'{"method":"io.systemd.Journal.Synchronize"}\0']
+    assert asked == [b'{"method":"io.systemd.Journal.Synchronize"}\0'] * len(lives)
 
 
 def test_nor_does_it_wait_for_ever_or_for_one_that_cannot_say(tmp_path: Path) -> None:
@@ -262,6 +264,8 @@ def test_nor_does_it_wait_for_ever_or_for_one_that_cannot_say(tmp_path: Path) ->
         listener.bind(path)
         listener.listen()
         assert not journal.wait_until_taken(path, 0.01)
+    # Dead, and nobody starts it again.
+    assert not journal.wait_until_taken(path, 0.01)
 
 
 def test_the_helper_fails_on_what_is_no_record() -> None:

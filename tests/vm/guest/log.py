@@ -117,9 +117,18 @@ def _read_entry(reader: Reader) -> Entry:
 
 def _synchronize() -> None:
     """Returns when journald has written what it had been sent, as `journalctl --sync` does."""
+    deadline = time.monotonic() + 60
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as varlink:
         varlink.settimeout(60)
-        varlink.connect("/run/systemd/journal/io.systemd.journal")
+        while True:
+            try:
+                varlink.connect("/run/systemd/journal/io.systemd.journal")
+                break
+            except (ConnectionRefusedError, FileNotFoundError):
+                # Killed, and being started again: what it had been sent waits in its sockets.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
         varlink.sendall(b'{"method":"io.systemd.Journal.Synchronize"}\0')
         while not varlink.recv(4096).endswith(b"\0"):
             pass

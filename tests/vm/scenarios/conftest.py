@@ -48,9 +48,11 @@ def guard(guarded_machine: Machine) -> Iterator[Guarded]:
     """A scenario on the shared machine; what it started and set is gone afterwards."""
     scenario = Guarded(guarded_machine)
     yield scenario
-    # Shown beside a test that has failed.
-    print("what oomd.service said:", *scenario.said(), sep="\n")
-    scenario.close()
+    try:
+        # Shown beside a test that has failed.
+        print("what oomd.service said:", *scenario.said(), sep="\n")
+    finally:
+        scenario.close()
 
 
 @pytest.fixture
