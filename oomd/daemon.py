@@ -15,15 +15,7 @@ from oomd.control.chronicle import Chronicle
 from oomd.control.desk import open_desk
 from oomd.effects.act import Executor
 from oomd.effects.oom_reaper import OomReaper
-from oomd.effects.protect import (
-    be_realtime,
-    exempt_from_oom,
-    freeze_gc,
-    keep_heap,
-    lock_memory,
-    raise_nofile,
-    touch_spare,
-)
+from oomd.effects.protect import freeze_gc, keep_heap, stay_alive, touch_spare
 from oomd.effects.reserve import Reserve
 from oomd.effects.syscalls import describe, probe
 from oomd.first_settings import first_settings
@@ -85,7 +77,7 @@ class Daemon:
 
         # First what keeps us alive while the rest is done.
         self._signals = Signals()
-        for words in (exempt_from_oom(root), raise_nofile(), lock_memory(), be_realtime()):
+        for words in stay_alive(root):
             self._say(INFO, words)
         self._settings = first_settings(self._loader, self._helpers, self._signals, self._say)
         self._teller.kept = self._settings.records
@@ -123,10 +115,9 @@ class Daemon:
         # Started whatever the settings say: a reload may want it.
         abilities = probe()
         self._say(INFO, describe(abilities))
-        if not abilities.process_mrelease:
+        if not abilities.process_mrelease or (reaper := OomReaper()).start():
             return None
-        reaper = OomReaper()
-        return None if reaper.start() else reaper
+        return reaper
 
     # --- settings
 
@@ -192,10 +183,8 @@ class Daemon:
         machine = machine_words(machine_probe(self._root))
         for words in (machine, *panic_words(self._settings, sysctls), *self._watch.notes):
             self._say(INFO, words)
-        rivals = running_rivals(self._root, os.getpid())
-        if rivals:
-            names = ", ".join(rivals)
-            self._say(WARNING, f"{names} runs here too: each may kill while the other waits")
+        if rivals := ", ".join(running_rivals(self._root, os.getpid())):
+            self._say(WARNING, f"{rivals} runs here too: each may kill while the other waits")
 
     # --- the loop
 
@@ -208,8 +197,8 @@ class Daemon:
             event = self._guard.rehearse()
             calm = event.look.crossed is None
             self._act.rehearse(event)
-            seen, scan_us = event.snapshot.tasks_seen, event.snapshot.scan_us
-            self._say(INFO, f"rehearsed: {seen} tasks in {scan_us} us")
+            read = event.snapshot
+            self._say(INFO, f"rehearsed: {read.tasks_seen} tasks in {read.scan_us} us")
         except (ReadError, CannotDecide) as error:
             self._say(ERR, f"the rehearsal failed: {error}")
         self._desk.rehearse()

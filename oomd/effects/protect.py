@@ -12,7 +12,9 @@ import resource
 from oomd import libc
 from oomd.effects import syscalls
 from oomd.mm_types import OOM_SCORE_ADJ_MIN
+from oomd.proc.breath import Breath
 from oomd.proc.root import ReadError, WritableRoot
+from oomd.typed import Iterator
 
 __all__ = [
     "be_realtime",
@@ -21,6 +23,7 @@ __all__ = [
     "keep_heap",
     "lock_memory",
     "raise_nofile",
+    "stay_alive",
     "touch_spare",
 ]
 
@@ -132,3 +135,14 @@ def raise_nofile() -> str:
     except (OSError, ValueError) as error:
         return f"open files: {soft}, raising it to {hard} failed ({error})"
     return f"open files: {hard}, raised from {soft}"
+
+
+def stay_alive(root: WritableRoot) -> Iterator[str]:
+    """What comes before all else."""
+    yield exempt_from_oom(root)
+    yield raise_nofile()
+    yield lock_memory()
+    yield be_realtime()
+    if os.cpu_count() == 1:
+        root.breathe = Breath()
+        yield "one processor: it is left to others at times while everybody is read"

@@ -61,6 +61,8 @@ class Root:
     def __init__(self, path: str = "/") -> None:
         self.path = os.path.abspath(path)
         self._prefix = "/" if self.path == "/" else self.path + "/"
+        self.breathe: Callable[[], None] | None = None
+        """Called between two processes of the live machine by whoever reads them all."""
 
     @property
     def live(self) -> bool:
@@ -88,23 +90,25 @@ class Root:
             raise Refused(rel, "EFBIG")
         return b"".join(chunks)
 
+    def _first(self, rel: str, size_bytes: int) -> bytes:
+        """What one read of so much gives."""
+        try:
+            fd = os.open(self._prefix + rel, _READ)
+            try:
+                return os.read(fd, size_bytes)
+            finally:
+                os.close(fd)
+        except (OSError, ValueError) as error:
+            raise translate(rel, error) from None
+
     def read_record(self, rel: str) -> bytes:
         """The whole of a file that the kernel writes as one record, where a short read is the end.
 
         That holds for everything below ``/proc/PID`` that oomd reads except ``children``. It saves
         the second read of ``read()``, an eighth of the scan.
         """
-        try:
-            fd = os.open(self._prefix + rel, _READ)
-            try:
-                data = os.read(fd, READ_CHUNK)
-                if len(data) < READ_CHUNK:
-                    return data
-            finally:
-                os.close(fd)
-        except (OSError, ValueError) as error:
-            raise translate(rel, error) from None
-        return self.read(rel)
+        data = self._first(rel, READ_CHUNK)
+        return data if len(data) < READ_CHUNK else self.read(rel)
 
     def read_value(self, rel: str) -> bytes:
         """A file that holds one number; what is longer is cut.
@@ -113,14 +117,7 @@ class Root:
         ``proc_sys_call_handler()``): for a chunk, four pages in a row, which it reclaims memory to
         find where there is none.
         """
-        try:
-            fd = os.open(self._prefix + rel, _READ)
-            try:
-                return os.read(fd, VALUE_BYTES)
-            finally:
-                os.close(fd)
-        except (OSError, ValueError) as error:
-            raise translate(rel, error) from None
+        return self._first(rel, VALUE_BYTES)
 
     def open(self, rel: str, flags: int) -> int:
         """A descriptor of the file, for what has to stay open (a PSI trigger)."""
@@ -203,6 +200,8 @@ class Root:
             with os.scandir("/proc") as entries:
                 for entry in entries:
                     if pid := _pid(entry.name):
+                        if self.breathe is not None:
+                            self.breathe()
                         yield pid
         except OSError as error:
             raise translate("proc", error) from None
@@ -237,6 +236,7 @@ class Root:
             return self._sift_tree(name, usual, unusual)
         seen = as_usual = 0
         opened, read, close, suffix = os.open, os.read, os.close, "/" + name
+        breathe = self.breathe
         proc = self.open("proc", os.O_RDONLY | os.O_DIRECTORY)
         try:
             with os.scandir(proc) as entries:
@@ -244,6 +244,8 @@ class Root:
                     pid_name = entry.name
                     if not pid_name.isdecimal():
                         continue
+                    if breathe is not None:
+                        breathe()
                     try:
                         fd = opened(pid_name + suffix, _READ, dir_fd=proc)
                         try:
