@@ -294,7 +294,7 @@ class Daemon:
         # What comes of it is seen first, so that the record can show it.
         seen = not self._chronicle.fresh(monotonic_ms())
         # With little memory left, a helper would be what costs the next one its life.
-        room = self._teller.done or self._loader.affordable
+        room = self._teller.done or (self._guard.roomy and self._loader.affordable)
         self._teller.flush(monotonic_ms(), calm=settled and calm and seen and room)
         self._desk.attend(readable)
         self._ping(monotonic_ms())

@@ -10,6 +10,7 @@ from oomd.clock import monotonic_ms
 from oomd.current import Current
 from oomd.decide import decide
 from oomd.event import MANUAL, Act, Event, Look
+from oomd.helpers import HELPER_KIB
 from oomd.lean import deque
 from oomd.mm.constraint import case_of
 from oomd.mm.policy import Policy
@@ -74,6 +75,8 @@ class Guard:
         """A threshold was crossed at the last look."""
         self.blind = False
         """The last look could not be had."""
+        self.roomy = True
+        """A helper would not be what crosses a threshold, as far as is known."""
         self.errors: list[str] = []
         """What went wrong since the caller last looked: one line each."""
         self.notes: list[str] = []
@@ -236,7 +239,7 @@ class Guard:
         if not again:
             self._blind_for = why
             self.errors.append(f"cannot decide: {why}")
-        self.calm, self.blind = False, True
+        self.calm, self.blind, self.roomy = False, True, True
         self._act.settle(None)
         self._watch.follow((*self._act.pidfds(), *self.fds))
         if again:
@@ -254,6 +257,8 @@ class Guard:
             crossed = None if crossed == "stall" else crossed
         self._held = hold_ms is not None
         self.calm = look.crossed is None and hold_ms is None
+        # What a cgroup has left is not what a helper takes from.
+        self.roomy = look.headroom_kib >= HELPER_KIB or bool(self._settings.watch.cgroup)
         self._current.see(look)
         manual, self._manual = self._manual, False
         if manual:

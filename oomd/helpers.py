@@ -12,12 +12,15 @@ import time
 from oomd.lean import signal
 from oomd.typed import Iterable, Sequence
 
-__all__ = ["Helpers", "ended", "spawn"]
+__all__ = ["HELPER_KIB", "Helpers", "ended", "spawn"]
 
 # How long a helper may take, on a machine that has just been through a storm.
 DEADLINE_S = 60.0
 
 _BOOTSTRAP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bootstrap.py")
+
+HELPER_KIB = 16 << 10
+"""What a helper takes of the machine's memory, at most."""
 
 # A helper's bound on what it may take.
 DATA_BYTES = 256 << 20

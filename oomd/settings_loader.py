@@ -3,7 +3,7 @@
 import os
 
 from oomd.config import ConfigError, from_lines, to_lines
-from oomd.helpers import Helpers
+from oomd.helpers import HELPER_KIB, Helpers
 from oomd.proc.meminfo import read_meminfo
 from oomd.proc.root import ReadError, WritableRoot
 from oomd.settings import Settings
@@ -13,8 +13,8 @@ __all__ = ["SettingsLoader"]
 # What a restart guards with when the files are broken. /run: gone with the next boot.
 LAST_GOOD = "run/oomd/settings"
 HELPER = "oomd.config_load"
-# Twice what the helper takes: where there is less, guarding goes first.
-ROOM_KIB = 32 << 10
+# Where there is less, guarding goes first.
+ROOM_KIB = 2 * HELPER_KIB
 
 
 class SettingsLoader:

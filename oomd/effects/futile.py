@@ -15,14 +15,14 @@ REST_SHARE = 4
 class FutileGuard:
     """Counts kills in a row that gave nothing back; after ``limit`` of them, a pause.
 
-    A kill is futile when less came back than ``share_percent`` of what the victim held
-    *and* less than was short: a small victim that ends the shortage is no failure. The pause
-    also takes that the row together held as much as was short: small children that die before
-    a large parent prove nothing. When it is over one kill is tried; if it too is futile, the
-    next pause begins.
+    A kill is futile when less came back than ``share_percent`` of what the victim held. It counts
+    when that was less than was short, too: a row ends with the shortage. The pause also takes
+    that the row together held as much as was short: small children that die before a large parent
+    prove nothing. When it is over one kill is tried; if it too is futile, the next pause begins.
 
-    After each of them it rests for as long as memory falls no further: whoever took it is dead,
-    though what he took is not back, and the next to die would be innocent.
+    After each futile kill it rests for as long as memory falls no further: whoever took it is
+    dead, though what he took is not back, and the next to die would be innocent. That the
+    shortage has ended by a little makes no difference to that.
     """
 
     __slots__ = (
@@ -94,12 +94,12 @@ class FutileGuard:
         victim was chosen; ``available_kib`` is MemAvailable now.
         """
         # Unlike the kernel: out_of_memory() never asks what the last kill was good for.
-        futile = freed_kib * 100 < held_kib * self.share and freed_kib < shortfall_kib
-        if not futile:
-            self._in_a_row = self._row_held_kib = self._left_kib = 0
+        futile = freed_kib * 100 < held_kib * self.share and shortfall_kib > 0
+        self._left_kib = available_kib if futile else 0
+        if not futile or freed_kib >= shortfall_kib:
+            self._in_a_row = self._row_held_kib = 0
             self._hold_until_ns = 0
-            return False
-        self._left_kib = available_kib
+            return futile
         self._in_a_row += 1
         self._row_held_kib += held_kib
         if self.limit and self._in_a_row >= self.limit and self._row_held_kib >= shortfall_kib:

@@ -6,34 +6,42 @@ from oomd.effects.futile import FutileGuard, Holder, memory_holders
 from oomd.mm_types import MemInfo
 
 SECOND_NS = 1_000_000_000
+LIMIT_KIB = 8000
 
 
 @pytest.mark.parametrize(
-    ("freed_kib", "held_kib", "shortfall_kib", "futile"),
+    ("freed_kib", "held_kib", "shortfall_kib", "futile", "counts"),
     [
-        (0, 1000, 500, True),
-        (-300, 1000, 500, True),
-        (99, 1000, 500, True),
+        (0, 1000, 500, True, True),
+        (-300, 1000, 500, True, True),
+        (99, 1000, 500, True, True),
         # Ten per cent of what it held is worth it.
-        (100, 1000, 500, False),
-        # So is little, when little was short.
-        (99, 1000, 99, False),
-        (99, 1000, 100, True),
-        # Nothing is short any longer.
-        (0, 1000, 0, False),
+        (100, 1000, 500, False, False),
+        # Nobody knows what it was good for when next to nothing was short, but for now it is over.
+        (99, 1000, 99, True, False),
+        (99, 1000, 100, True, True),
+        # Nothing was short: killed by hand.
+        (0, 1000, 0, False, False),
         # Who held nothing could give nothing, and is no failure.
-        (0, 0, 500, False),
-        (-1, 0, 500, True),
+        (0, 0, 500, False, False),
+        (-1, 0, 500, True, True),
     ],
 )
-def test_what_is_futile(freed_kib: int, held_kib: int, shortfall_kib: int, futile: bool) -> None:
+def test_what_is_futile(
+    freed_kib: int, held_kib: int, shortfall_kib: int, futile: bool, counts: bool
+) -> None:
     guard = FutileGuard(limit=1)
     assert futile == guard.kill_settled(
-        freed_kib=freed_kib, held_kib=held_kib, shortfall_kib=shortfall_kib, now_ns=0
+        freed_kib=freed_kib,
+        held_kib=held_kib,
+        shortfall_kib=shortfall_kib,
+        now_ns=0,
+        available_kib=7000,
     )
-    assert guard.in_a_row == futile
+    assert guard.in_a_row == counts
     # It takes as much as was short to prove that killing does not help.
-    assert guard.holding(1) == (futile and held_kib >= shortfall_kib)
+    assert guard.holding(1) == (counts and held_kib >= shortfall_kib)
+    assert guard.rests(7000, LIMIT_KIB) == futile
 
 
 def settle(guard: FutileGuard, now_s: int, *, futile: bool) -> None:
@@ -103,9 +111,6 @@ def test_a_storm_that_is_over_ends_the_row_and_not_the_pause() -> None:
     guard.forget(plenty=True)
     assert guard.holding(62 * SECOND_NS)
     assert not guard.holding(63 * SECOND_NS)
-
-
-LIMIT_KIB = 8000
 
 
 def test_after_a_futile_kill_it_rests_for_as_long_as_memory_falls_no_further() -> None:
