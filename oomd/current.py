@@ -69,12 +69,13 @@ class Current:
         """Somebody is to die for allocating, and nobody was seen at it: look, for a bounded time.
 
         One look meets a thread in direct reclaim about one time in ten. As long as kswapd keeps
-        up there is none: then it is whoever took most pages of late. No longer than until half
-        of the memory is gone that was available: the kernel would act. Raises ``ReadError``.
+        up there is none: then it is whoever took most pages of late. No longer than until a
+        quarter of the memory is gone that was available: MemAvailable counts slab that is hard to
+        get, and with half of it left the kernel may act. Raises ``ReadError``.
         """
         began_ms = now_ms = monotonic_ms()
         enough_rounds = self._sampler.rounds + SEEK_ROUNDS
-        enough_kib = max(look.meminfo.mem_available_kib, look.limit_kib) // 2
+        enough_kib = max(look.meminfo.mem_available_kib * 3 // 4, look.limit_kib // 2)
         pause_ms = SEEK_PAUSE_MS
         while (current := self.seen()) is None and now_ms < began_ms + SEEK_AT_MOST_MS:
             if now_ms >= began_ms + SEEK_MS and self._sampler.rounds >= enough_rounds:

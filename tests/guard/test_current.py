@@ -80,7 +80,7 @@ def test_where_nobody_reclaims_who_takes_most_dies_for_it(
 
 
 @pytest.mark.parametrize(("shorter_kib", "looks"), [(18_000, 3), (30_000, 2), (149_000, 1)])
-def test_nobody_is_sought_any_more_when_half_of_what_was_left_is_gone(
+def test_nobody_is_sought_any_more_when_a_quarter_of_what_was_left_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shorter_kib: int, looks: int
 ) -> None:
     """The kernel would not wait. The limit is at 200,000 KiB, and the first look sees 150,000."""

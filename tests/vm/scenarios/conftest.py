@@ -51,6 +51,7 @@ def guard(guarded_machine: Machine) -> Iterator[Guarded]:
     try:
         # Shown beside a test that has failed.
         print("what oomd.service said:", *scenario.said(), sep="\n")
+        print("what the kernel said:", *scenario.kernel_said(), sep="\n")
     finally:
         scenario.close()
 

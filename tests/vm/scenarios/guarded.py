@@ -86,7 +86,7 @@ class Guarded:
         """A file system of its own, which may be frozen."""
         self.machine.run(
             f"truncate -s 32M /var/tmp/fs.img && mkfs.ext4 -qF /var/tmp/fs.img && "
-            f"mount -o loop /var/tmp/fs.img {path}"
+            f"mount -o loop /var/tmp/fs.img {path} && udevadm settle"
         )
         try:
             yield
@@ -147,11 +147,14 @@ class Guarded:
         """All that oomd.service has said in this scenario."""
         return self.machine.journal(self.since, unit="oomd.service")
 
+    def kernel_said(self) -> list[str]:
+        """All that is in the kernel's log of this scenario, oomd's lines among them."""
+        return self.machine.journal(self.since, kernel=True)
+
     def killed_pids(self) -> list[int]:
         """Whom oomd says to have killed in this scenario, by the kernel's log."""
         pattern = re.compile(r"Kill(?:ed)? process (\d+) .*(?:total-vm|sharing same memory)")
-        lines = self.machine.journal(self.since, kernel=True)
-        return [int(found.group(1)) for line in lines if (found := pattern.search(line))]
+        return [int(one.group(1)) for line in self.kernel_said() if (one := pattern.search(line))]
 
     def check_untouched(self) -> None:
         """The kernel killed nobody, the bystanders live, and the daemon is the same one."""

@@ -6,6 +6,10 @@ from tests.vm.scenarios.guarded import Guarded
 
 pytestmark = pytest.mark.vm
 
+# So far is the threshold crossed for as long as somebody is waited for. With 10 MiB, a third of it
+# slab, the kernel killed whoever took them.
+OVER_MIB = 5
+
 
 def test_an_exiting_hog_is_waited_for(guard: Guarded) -> None:
     guard.configure("[kill]\nvictim_timeout_ms = 60000\n")
@@ -14,7 +18,7 @@ def test_an_exiting_hog_is_waited_for(guard: Guarded) -> None:
         guard.machine.run(["fsfreeze", "-f", "/mnt"])
         guard.machine.run(f"until grep -q '^State:.D' /proc/{dying.pid}/status; do sleep 0.1; done")
         dying.process.kill()
-        filler = guard.hog("--hold --mib " + str(guard.to_limit_mib() + 10), name="filler")
+        filler = guard.hog("--hold --mib " + str(guard.to_limit_mib() + OVER_MIB), name="filler")
         guard.wait_said(rf"waiting for {dying.pid} \(dying\): SIGKILL is pending")
         guard.machine.run(["fsfreeze", "-u", "/mnt"])
         assert dying.died_of() == 9
@@ -31,7 +35,7 @@ def stuck_victim(guard: Guarded, settings: str) -> tuple[int, int]:
     following = guard.hog("--mib 60 --hold", name="next")
     guard.machine.run(["fsfreeze", "-f", "/mnt"])
     guard.machine.run(f"until grep -q '^State:.D' /proc/{stuck.pid}/status; do sleep 0.1; done")
-    over = "--hold --mib " + str(guard.to_limit_mib() + 10)
+    over = "--hold --mib " + str(guard.to_limit_mib() + OVER_MIB)
     guard.hog(over, name="filler", oom_score_adj=-1000)
     guard.wait_killed(stuck.pid)
     return stuck.pid, following.pid
@@ -69,7 +73,7 @@ def test_a_frozen_victim_dies(guard: Guarded) -> None:
     frozen = guard.hog("--mib 200 --hold", name="frozen")
     guard.machine.run(f"echo {frozen.pid} > {cgroup}/cgroup.procs; echo 1 > {cgroup}/cgroup.freeze")
     guard.machine.run(f"until grep -q 'frozen 1' {cgroup}/cgroup.events; do sleep 0.1; done")
-    over = "--hold --mib " + str(guard.to_limit_mib() + 10)
+    over = "--hold --mib " + str(guard.to_limit_mib() + OVER_MIB)
     guard.hog(over, name="filler", oom_score_adj=-1000)
     guard.wait_killed(frozen.pid)
     assert frozen.died_of() == 9
