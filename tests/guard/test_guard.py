@@ -7,7 +7,6 @@ import pytest
 
 from oomd.event import MANUAL
 from oomd.guard import SAVED
-from oomd.helpers import HELPER_KIB
 from oomd.mm.policy import EL7, MAINLINE
 from oomd.oom import Constraint, Freed, Kill, NoneKillable, Notified, NotifierChain, OomControl
 from oomd.settings import LogSettings, Settings, WatchSettings
@@ -344,16 +343,3 @@ def test_a_cgroup_that_comes_and_goes_is_waited_for(tmp_path: Path) -> None:
     os.rename(aside, box)
     guarded.turn()
     assert guarded.verdicts() == [EXHAUSTED]
-
-
-def test_a_helper_has_room_where_it_would_not_cross_a_threshold(tmp_path: Path) -> None:
-    guarded = Guarded(tmp_path)
-    limit_kib = guarded.watch.look(0).limit_kib
-    for spare_kib in (HELPER_KIB, HELPER_KIB - 1, 0):
-        guarded.memory(AMPLE._replace(mem_available_kib=limit_kib + spare_kib))
-        guarded.turn()
-        assert guarded.guard.roomy is (spare_kib >= HELPER_KIB)
-    # Nobody knows when there will be: what was decided is told all the same.
-    (tmp_path / "proc/meminfo").unlink()
-    guarded.turn()
-    assert guarded.guard.blind and guarded.guard.roomy

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from oomd.helpers import Helpers
+from oomd.helpers import HELPER_KIB, Helpers
+from tests.audit.machines import AMPLE
 from tests.effects.children import open_fds
+from tests.guard.fake_act import Guarded
 from tests.guard.helping import collect_one
 
 TREE = Path(__file__).resolve().parents[2]
@@ -114,3 +116,16 @@ def test_a_helper_is_an_ordinary_process_with_a_bound(tmp_path: Path) -> None:
         "True 1 False",
         "['0', '1', '2']",
     ]
+
+
+def test_a_helper_has_room_where_it_would_not_cross_a_threshold(tmp_path: Path) -> None:
+    guarded = Guarded(tmp_path)
+    limit_kib = guarded.watch.look(0).limit_kib
+    for spare_kib in (HELPER_KIB, HELPER_KIB - 1, 0):
+        guarded.memory(AMPLE._replace(mem_available_kib=limit_kib + spare_kib))
+        guarded.turn()
+        assert guarded.guard.roomy is (spare_kib >= HELPER_KIB)
+    # Nobody knows when there will be: what was decided is told all the same.
+    (tmp_path / "proc/meminfo").unlink()
+    guarded.turn()
+    assert guarded.guard.blind and guarded.guard.roomy
