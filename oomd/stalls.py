@@ -18,7 +18,7 @@ SAMPLES = 10_000 // SAMPLE_MS + 2
 class _Sample(NamedTuple):
     now_ms: int
     full: Stall
-    swap_free_kib: int
+    swap_used_kib: int
 
 
 class StallWindow:
@@ -33,9 +33,9 @@ class StallWindow:
         self._window_ms = window_ms
         self._samples: deque[_Sample] = deque(maxlen=SAMPLES)
 
-    def add(self, now_ms: int, full: Stall, swap_free_kib: int) -> tuple[float, int]:
+    def add(self, now_ms: int, full: Stall, swap_used_kib: int) -> tuple[float, int]:
         """In what share of the window every task waited, in percent, and how many KiB of swap were
-        taken meanwhile.
+        taken meanwhile. What is free would not tell: swap may have been switched on since.
         """
         samples = self._samples
         # The newest that is at least a window old stays, as the one to count from.
@@ -45,12 +45,12 @@ class StallWindow:
             # The last look is long past: what was stalled since then may have been then.
             samples.clear()
         if not samples or now_ms - samples[-1].now_ms >= SAMPLE_MS:
-            samples.append(_Sample(now_ms, full, swap_free_kib))
+            samples.append(_Sample(now_ms, full, swap_used_kib))
         begin = samples[0]
         # A share of the whole window, from the first look on: one long wait is not all the time.
         elapsed_us = max(now_ms - begin.now_ms, self._window_ms) * 1000
         percent = stalled_percent(begin.full, full, elapsed_us)
-        return percent, begin.swap_free_kib - swap_free_kib
+        return percent, swap_used_kib - begin.swap_used_kib
 
     def clear(self) -> None:
         """Something was done about it: a stall has to be seen anew."""

@@ -46,7 +46,7 @@ class LongStall(NamedTuple):
     full_percent: float = 0.0
     """Share of them in which every task waited."""
     swapped_kib: int = 0
-    """How much less free swap there is than when they began."""
+    """How much more of swap is used than when they began."""
     swap_helps: bool = True
     """What goes to swap makes room. False: it is zram, and what goes there does not compress."""
 

@@ -148,10 +148,9 @@ class Watch:
         """Of the window of the settings, and of the last 10 s."""
         if pressure is None:
             return None, NO_LONG_STALL
-        percent, _ = self._window.add(now_ms, pressure.full, meminfo.swap_free_kib)
-        long_percent, swapped_kib = self._long_window.add(
-            now_ms, pressure.full, meminfo.swap_free_kib
-        )
+        swap_used_kib = meminfo.swap_total_kib - meminfo.swap_free_kib
+        percent, _ = self._window.add(now_ms, pressure.full, swap_used_kib)
+        long_percent, swapped_kib = self._long_window.add(now_ms, pressure.full, swap_used_kib)
         return percent, LongStall(long_percent, swapped_kib)
 
     def meminfo(self) -> MemInfo:

@@ -58,6 +58,18 @@ def test_swap_that_fills_while_all_wait_is_no_stall_until_it_fills_no_more(
     assert machine.watch.look(10_500).crossed == "stall"
 
 
+def test_swap_that_was_switched_on_meanwhile_fills_like_any(machine: Machine) -> None:
+    machine.memory(LOW)
+    machine.stalled(0)
+    assert machine.watch.look(0).crossed is None
+    # There was none free at first, and now there is: what tells is how much is used.
+    machine.memory(LOW._replace(swap_total_kib=1_000_000, swap_free_kib=900_000))
+    machine.stalled(3000)
+    look = machine.watch.look(3000)
+    assert look.thresholds[1].detail["swapped_kib"] == 100_000
+    assert look.crossed is None
+
+
 @pytest.mark.parametrize(
     ("mm_stat", "crossed"),
     [
