@@ -72,8 +72,6 @@ def iter_children(root: Root, task: Task, page_size_bytes: int) -> Iterator[Task
     except ReadError:
         return
     for pid in dict.fromkeys(pids):
-        if root.breathe is not None:
-            root.breathe()
         child = read_task(root, pid, page_size_bytes)
         if child is not None:
             yield child

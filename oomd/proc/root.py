@@ -61,8 +61,6 @@ class Root:
     def __init__(self, path: str = "/") -> None:
         self.path = os.path.abspath(path)
         self._prefix = "/" if self.path == "/" else self.path + "/"
-        self.breathe: Callable[[], None] | None = None
-        """Called between two processes of the live machine by whoever reads them all."""
 
     @property
     def live(self) -> bool:
@@ -200,8 +198,6 @@ class Root:
             with os.scandir("/proc") as entries:
                 for entry in entries:
                     if pid := _pid(entry.name):
-                        if self.breathe is not None:
-                            self.breathe()
                         yield pid
         except OSError as error:
             raise translate("proc", error) from None
@@ -236,7 +232,6 @@ class Root:
             return self._sift_tree(name, usual, unusual)
         seen = as_usual = 0
         opened, read, close, suffix = os.open, os.read, os.close, "/" + name
-        breathe = self.breathe
         proc = self.open("proc", os.O_RDONLY | os.O_DIRECTORY)
         try:
             with os.scandir(proc) as entries:
@@ -244,8 +239,6 @@ class Root:
                     pid_name = entry.name
                     if not pid_name.isdecimal():
                         continue
-                    if breathe is not None:
-                        breathe()
                     try:
                         fd = opened(pid_name + suffix, _READ, dir_fd=proc)
                         try:

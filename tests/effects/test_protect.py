@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import os
 import resource
 import subprocess
 import sys
@@ -119,6 +120,30 @@ def test_it_is_a_real_time_task_and_what_it_starts_is_not() -> None:
     # Without CAP_SYS_NICE, and with no limit that allows it.
     assert is_realtime == "True" or said.startswith("no real-time priority (E")
     assert inherited == "0"
+
+
+@pytest.mark.live
+@pytest.mark.parametrize(("cpus", "policy"), [(2, "SCHED_RR"), (None, "SCHED_RR"), (1, "")])
+def test_it_is_real_time_only_where_others_have_a_processor(cpus: int | None, policy: str) -> None:
+    shown = in_a_child(
+        "import os\n"
+        f"os.cpu_count = lambda: {cpus}\n"
+        "print(protect.be_favoured())\n"
+        "print(os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK, os.getpriority(0, 0))\n"
+    )
+    said, found = shown.splitlines()
+    scheduler, niceness = map(int, found.split())
+    if policy:
+        assert "real-time priority" in said
+        assert (scheduler == os.SCHED_RR) is said.startswith("real-time priority 1 ")
+        return
+    assert scheduler == os.SCHED_OTHER
+    # Without CAP_SYS_NICE, and with no limit that allows it.
+    assert said == (
+        "one processor: niceness -20, so that others have a part of it"
+        if niceness == -20
+        else "one processor, and no niceness -20 (EACCES)"
+    )
 
 
 FAULTS = """

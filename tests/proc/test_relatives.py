@@ -67,15 +67,6 @@ def test_children_come_one_at_a_time(tmp_path: Path, children_files: bool) -> No
     assert [child.pid for child in children] == [40, 8]
 
 
-def test_a_breath_is_taken_before_each_child(tmp_path: Path) -> None:
-    root = make_root(tmp_path, FAMILY)
-    order: list[str] = []
-    root.breathe = lambda: order.append("breath")
-    for child in iter_children(root, task_of(root, 5), 4096):
-        order.append(str(child.pid))
-    assert order == ["breath", "30", "breath", "20", "breath", "40", "breath", "8"]
-
-
 def test_a_parent_that_vanished_has_none(tmp_path: Path) -> None:
     assert list(iter_children(make_root(tmp_path / "iter"), Task(5, 500), 4096)) == []
     assert tuple(iter_children(make_root(tmp_path), Task(5, 500), 4096)) == ()
