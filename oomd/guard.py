@@ -24,6 +24,7 @@ from oomd.proc.sysctl import read_sysctls
 from oomd.report.words import chain_words
 from oomd.scan import Scan, is_settled
 from oomd.settings import Settings
+from oomd.trend import Trend
 from oomd.typed import Callable
 from oomd.watch import Watch
 
@@ -60,6 +61,7 @@ class Guard:
 
             self._rules = RulesAhead(root, settings, settings.watch.cgroup)
         self._manual = False
+        self._trend = Trend()
         self._saved_ms: deque[int] = deque(maxlen=SAVED)
         self._held = False
         self._blind_for = ""
@@ -76,7 +78,8 @@ class Guard:
         self.blind = False
         """The last look could not be had."""
         self.roomy = True
-        """A helper would not be what crosses a threshold, as far as is known."""
+        """A helper would not be what crosses a threshold, nor be there when others do, as far as is
+        known."""
         self.errors: list[str] = []
         """What went wrong since the caller last looked: one line each."""
         self.notes: list[str] = []
@@ -258,7 +261,8 @@ class Guard:
         self._held = hold_ms is not None
         self.calm = look.crossed is None and hold_ms is None
         # What a cgroup has left is not what a helper takes from.
-        self.roomy = look.headroom_kib >= HELPER_KIB or bool(self._settings.watch.cgroup)
+        ahead_kib = self._trend.ahead_kib(look.now_ms, look.headroom_kib)
+        self.roomy = ahead_kib >= HELPER_KIB or bool(self._settings.watch.cgroup)
         self._current.see(look)
         manual, self._manual = self._manual, False
         if manual:

@@ -20,7 +20,7 @@ DEADLINE_S = 60.0
 _BOOTSTRAP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bootstrap.py")
 
 HELPER_KIB = 16 << 10
-"""What a helper takes of the machine's memory, at most."""
+"""About what a helper takes of the machine's memory."""
 
 # A helper's bound on what it may take.
 DATA_BYTES = 256 << 20

@@ -32,7 +32,7 @@ CONFIG = frozenset(
 # Lowest first. A name is a room: a folder, or a file that stands alone.
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"typed", "libc", "clock"}),
-    frozenset({"lean", "plain_json"}),
+    frozenset({"lean", "plain_json", "trend"}),
     frozenset({"setting"}),
     frozenset({"settings_hooks"}),
     frozenset({"setting_records"}),

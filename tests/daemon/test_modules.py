@@ -23,7 +23,7 @@ STANDARD_LIBRARY = """
 OURS = {
     "": """announcer clock config config_words crossing current daemon decide event first_settings
         guard helpers lean libc log message_ids mm_types oom plain_json scan sd_notify setting
-        setting_records settings settings_hooks settings_loader signals stalls teller
+        setting_records settings settings_hooks settings_loader signals stalls teller trend
         thresholds typed watch wire""",
     "control": "chronicle desk pause samples socket state",
     "effects": """act companions doors futile killer kmsg oom_kill_process oom_reaper panic protect
