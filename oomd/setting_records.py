@@ -52,7 +52,9 @@ class WatchSettings(NamedTuple):
     """When the daemon wakes up to look."""
 
     tripwire_ms: int = 70
-    # Measured: one thread that touches fresh pages gets 3.5 GiB/s, rounded up here.
+    # In pages of 4 KiB, as tests/bench/fill.py measures it. Huge pages can be filled three times as
+    # fast, by programs that do nothing else; those are left to the PSI triggers, as a guard that is
+    # awake for them would look three times as often.
     fill_rate_mib_per_s: int = 3600
     max_sleep_s: int = 20
     min_sleep_ms: int = 10
