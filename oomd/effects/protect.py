@@ -78,11 +78,12 @@ def be_realtime() -> str:
 def be_favoured() -> str:
     """Real time where there is a processor for the others as well; on the only one, niceness -20.
 
-    There a real-time guard would keep everybody waiting while it reads, and worse: where it has to
-    wait for memory itself, it would keep the processor from the victim whose end gives memory back.
-    It was seen to stand in the allocator for 1.8 s, until the kernel's throttling of real-time
-    tasks (sched(7)) ended that. Nine parts in ten of the processor are its own this way, among nine
-    others, or as the unit's CPUWeight= has it against those of another slice.
+    A real-time guard on the only one keeps everybody waiting while it reads, and worse: where it
+    has to wait for memory itself, it keeps the processor from the victim whose end gives memory
+    back. It was seen to stand in the allocator for 1.8 s, until the kernel's throttling of
+    real-time tasks (sched(7)) ended that. With this niceness it has nine parts in ten of the
+    processor among nine others in its control group, and with the unit's CPUWeight= as much against
+    each slice.
     """
     if os.cpu_count() != 1:
         return be_realtime()
