@@ -78,7 +78,7 @@ class Guard:
         self.blind = False
         """The last look could not be had."""
         self.roomy = True
-        """A helper would neither cross a threshold nor be there when others do, as far as is known."""
+        """A helper would neither cross a threshold nor be there when others do, as far as known."""
         self.errors: list[str] = []
         """What went wrong since the caller last looked: one line each."""
         self.notes: list[str] = []
