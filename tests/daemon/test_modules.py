@@ -31,7 +31,7 @@ OURS = {
     "mm": """candidates constraint oom_badness oom_kill_process out_of_memory policy proc_oom_score
         select_bad_process task_will_free_mem""",
     "notifier": "asked channel listener worker_process",
-    "proc": """allocating breath cgroup errors kcmp kept_root memcg meminfo namespace nodes
+    "proc": """allocating cgroup errors kcmp kept_root memcg meminfo namespace nodes
         page_counts pcp pressure probe psi_trigger relatives rivals root snapshot sysctl task
         vmstat zram""",
     "report": "asked kernel_log record sentence trace words",
