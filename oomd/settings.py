@@ -127,7 +127,7 @@ SETTINGS: tuple[Setting, ...] = (
     _number(
         "watch.fill_rate_mib_per_s",
         (100, 1000000, "MiB/s"),
-        "How fast one CPU can fill memory, in pages of 4 KiB (11000 covers huge pages, too, at"
+        "How fast one CPU can fill memory, in pages of 4 KiB (12000 covers huge pages, too, at"
         " three times the wake-ups); the daemon sleeps no longer than all CPUs need to use up what"
         " is left.",
     ),

@@ -44,8 +44,11 @@ def fill_by(processes: int, size: int, advice: int) -> float:
     for _ in range(processes):
         pid = os.fork()
         if pid == 0:
-            os.write(writer, struct.pack("d", fill(size // processes, advice)))
-            os._exit(0)
+            try:
+                os.write(writer, struct.pack("d", fill(size // processes, advice)))
+            finally:
+                # Whatever happened: the parent sees that there is no answer.
+                os._exit(0)
         pids.append(pid)
     os.close(writer)
     with open(reader, "rb") as answers:

@@ -122,23 +122,32 @@ def test_it_is_a_real_time_task_and_what_it_starts_is_not() -> None:
     assert inherited == "0"
 
 
-@pytest.mark.live
-@pytest.mark.parametrize(("cpus", "policy"), [(2, "SCHED_RR"), (None, "SCHED_RR"), (1, "")])
-def test_it_is_real_time_only_where_others_have_a_processor(cpus: int | None, policy: str) -> None:
+def favoured(cpus: int | None) -> tuple[str, int, int]:
+    """On a machine with so many processors: what it says, its scheduling policy and niceness."""
     shown = in_a_child(
         "import os\n"
         f"os.cpu_count = lambda: {cpus}\n"
         "print(protect.be_favoured())\n"
         "print(os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK, os.getpriority(0, 0))\n"
     )
-    said, found = shown.splitlines()
-    scheduler, niceness = map(int, found.split())
-    if policy:
-        assert "real-time priority" in said
-        assert (scheduler == os.SCHED_RR) is said.startswith("real-time priority 1 ")
-        return
-    assert scheduler == os.SCHED_OTHER
-    # Without CAP_SYS_NICE, and with no limit that allows it.
+    said, numbers = shown.splitlines()
+    policy, niceness = map(int, numbers.split())
+    return said, policy, niceness
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("cpus", [2, None])
+def test_it_is_real_time_where_others_have_a_processor(cpus: int | None) -> None:
+    said, policy, _ = favoured(cpus)
+    assert "real-time priority" in said
+    assert (policy == os.SCHED_RR) is said.startswith("real-time priority 1 ")
+
+
+@pytest.mark.live
+def test_on_the_only_processor_it_is_favoured_and_not_real_time() -> None:
+    said, policy, niceness = favoured(1)
+    assert policy == os.SCHED_OTHER
+    # Without CAP_SYS_NICE, and with no limit that allows it, it is refused.
     assert said == (
         "one processor: niceness -20, so that others have a part of it"
         if niceness == -20

@@ -104,7 +104,7 @@ def _about(cells: Cells) -> str:
         if daemon.unit:
             versions.append(f"{daemon.name} {' and '.join(sorted(found)) or 'not measured'}")
     counts = Counter(len(runs) for runs in cells.by_name.values())
-    runs = ", ".join(f"{count} cells of {size} runs" for size, count in sorted(counts.items()))
+    runs = "cells: " + ", ".join(f"{count} × {size} runs" for size, count in sorted(counts.items()))
     rest = (sorted({str(one[name]) for one in results}) for name in ("kernel", "machine", "date"))
     about = "; ".join([", ".join(versions), runs, *(", ".join(one) for one in rest)])
     return f"({about}; `python -m tests.bench.storms`)"

@@ -184,7 +184,7 @@ def test_the_table_says_what_happened_and_what_was_not_measured(tmp_path: Path) 
     assert f"| {storm} | 0.20 / 0.30 (0.20 / 0.30) | 0.00 (0.00){missing} |\n" in text
     assert f"| {storm} | 0.5 s, 20 MiB; 1.0 s | 0.5 s, 20 MiB; 1.0 s{missing} |\n" in text
     assert "oomd a, earlyoom a, systemd-oomd not measured" in text
-    assert "1 cells of 1 runs, 1 cells of 3 runs" in text
+    assert "cells: 1 × 1 runs, 1 × 3 runs" in text
 
 
 def test_every_storm_and_daemon_has_a_name_of_its_own() -> None:
